@@ -1,0 +1,1 @@
+"""What every layer stands on: errors, clock, configuration, version. Imports nothing above itself."""

@@ -1,0 +1,1 @@
+"""What instances remember: named values, maps, sets and lists, and how changes apply to them."""

@@ -1,0 +1,1 @@
+"""Agents at work: instances, mailboxes, dispatch, commits, schedules, routing, supervision."""
