@@ -91,7 +91,7 @@ def main() -> int:
             lines = drift(current, fresh)
             print("\n".join(lines) if lines else f"{len(fresh)} stub files agree with proto/")
             if lines:
-                print("The checked-in stubs are out of date: run `make proto` and commit sdk-python/amx.", file=sys.stderr)
+                print("The checked-in stubs are old: run `make proto` and commit sdk-python/amx.", file=sys.stderr)
             return 1 if lines else 0
         for name in current.keys() - fresh.keys():
             (STUBS / name).unlink()
