@@ -451,7 +451,7 @@ class _Loader(yaml.SafeLoader):
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         with path.open(encoding="utf-8") as file:
-            document = yaml.load(file, Loader=_Loader)
+            document = yaml.load(file, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}; give the file with --config"]) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -463,18 +463,17 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     return document
 
 
-def _engine_sections(
-    document: dict[str, Any], source: str, strict: bool, problems: list[str]
-) -> list[dict[str, Any]]:
+def _engine_sections(document: dict[str, Any], source: str, strict: bool, problems: list[str]) -> list[dict[str, Any]]:
     """The places of `document` that configure the engine: `amx.engine`, `engine`, and known sections at the top."""
     found: list[dict[str, Any]] = []
     amx = document.get("amx")
     if isinstance(amx, dict):
         found.append(_engine_mapping(amx.get("engine"), source, "amx.engine", problems))
         if strict:
-            for key in amx:
-                if key != "engine":
-                    problems.append(f"{source}: amx.{key}: unknown key; the engine reads 'amx.engine' only")
+            strangers = (key for key in amx if key != "engine")
+            problems.extend(
+                f"{source}: amx.{key}: unknown key; the engine reads 'amx.engine' only" for key in strangers
+            )
     elif amx is not None:
         problems.append(f"{source}: amx: needs a mapping with the key 'engine'")
     found.append(_engine_mapping(document.get("engine"), source, "engine", problems))
@@ -482,9 +481,8 @@ def _engine_sections(
     known = EngineConfig.model_fields
     found.append({key: value for key, value in document.items() if key in known})
     if strict:
-        for key in document:
-            if key not in known and key not in ("amx", "engine"):
-                problems.append(f"{source}: {key}: unknown section{_suggestion(str(key), known)}")
+        strangers = (str(key) for key in document if key not in known and key not in ("amx", "engine"))
+        problems.extend(f"{source}: {key}: unknown section{_suggestion(key, known)}" for key in strangers)
     return found
 
 
@@ -534,7 +532,7 @@ def _substitute(
 def _scalar(text: str) -> Any:
     """The value of an environment variable: YAML, so that lists and numbers can be written; text where it is not."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
     except yaml.YAMLError:
         return text
 
