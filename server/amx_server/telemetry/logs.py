@@ -1,0 +1,296 @@
+"""The engine's log: structured, with trace context, without secrets, and its last lines kept for `amx logs`.
+
+Each engine has its own; nothing here is global but the trace context of the running task.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import re
+import sys
+import threading
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, TextIO, cast
+
+import msgspec
+import structlog
+
+from amx_server.core.clock import Clock, SystemClock
+from amx_server.core.config import LoggingConfig
+
+LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
+
+# Entries a follower may be behind before it loses some; it is told how many.
+FOLLOWER_CAPACITY = 1000
+
+# Longest text of one field; what applications pass may be a document.
+_MAX_TEXT = 16_384
+
+Logger = structlog.typing.FilteringBoundLogger
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """One line."""
+
+    at_ms: int
+    """Milliseconds since the Unix epoch, UTC."""
+    level: str
+    """`debug`, `info`, `warning`, `error` or `critical`."""
+    event: str
+    """What happened, in snake_case."""
+    fields: dict[str, str]
+    """Its facts; what is not text is JSON."""
+
+
+# --- trace context ---------------------------------------------------------------------------------------------------
+
+_traceparent: ContextVar[str] = ContextVar("amx_traceparent", default="")
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+
+
+def parse_traceparent(text: str) -> tuple[str, str] | None:
+    """(trace id, span id) of a W3C traceparent header, https://www.w3.org/TR/trace-context/; None if it is not one."""
+    match = _TRACEPARENT.fullmatch(text)
+    return (match[1], match[2]) if match else None
+
+
+@contextlib.contextmanager
+def trace_context(traceparent: str) -> Iterator[None]:
+    """Lines logged inside, in this task, carry the trace id and span id of `traceparent`."""
+    token = _traceparent.set(traceparent)
+    try:
+        yield
+    finally:
+        _traceparent.reset(token)
+
+
+# --- secrets ---------------------------------------------------------------------------------------------------------
+
+REDACTED = "[redacted]"
+_SECRET_NAME = re.compile(
+    r"(^|[_.-])(authorization|passw(or)?d|passphrase|secret|token|api[_-]?key|private[_-]?key|credentials?|cookie)s?$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = (
+    (re.compile(r"(?i)\b(bearer|basic)\s+[A-Za-z0-9._~+/=-]{6,}"), rf"\1 {REDACTED}"),
+    # user:password@ in addresses
+    (re.compile(r"(?<=://)([^/\s:@]+):[^/\s@]+@"), rf"\1:{REDACTED}@"),
+)
+
+
+def redact(value: Any, name: str = "") -> Any:
+    """`value` without secrets: fields named like one are replaced whole, tokens and passwords inside texts in place."""
+    if name and _SECRET_NAME.search(name) and value not in (None, "", True, False):
+        return REDACTED
+    if isinstance(value, str):
+        if len(value) > _MAX_TEXT:
+            value = value[:_MAX_TEXT] + f"… ({len(value)} characters)"
+        for pattern, replacement in _SECRET_TEXT:
+            value = pattern.sub(replacement, value)
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): redact(inner, str(key)) for key, inner in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return [redact(inner) for inner in value]
+    return value
+
+
+# --- the log ---------------------------------------------------------------------------------------------------------
+
+
+class EngineLog:
+    """Where one engine logs to. Safe to use from any thread. Writing never raises."""
+
+    def __init__(
+        self, config: LoggingConfig | None = None, stream: TextIO | None = None, clock: Clock | None = None
+    ) -> None:
+        """stream: where lines go; None: standard error. Colours only where it is a terminal and NO_COLOR is unset."""
+        config = config or LoggingConfig()
+        self._stream = stream if stream is not None else sys.stderr
+        self._clock = clock or SystemClock()
+        self._kept: deque[LogEntry] = deque(maxlen=config.kept_lines)
+        self._followers: set[_Follower] = set()
+        self._lock = threading.Lock()
+        terminal = self._stream.isatty()
+        console = config.format == "console" or (config.format == "auto" and terminal)
+        self._render = _ConsoleLines(terminal and not os.environ.get("NO_COLOR")) if console else _json_line
+        self.logger: Logger = structlog.wrap_logger(
+            self,
+            processors=[_add_trace, structlog.processors.format_exc_info, _redact_all, self._write],
+            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[config.level]),
+            cache_logger_on_first_use=True,
+        )
+        """Log with it: `logger.info("link_opened", link_id=…)`. `logger.bind(…)` adds facts to every line."""
+
+    def recent(self, lines: int = 100, level: str = "info", agent: str = "") -> list[LogEntry]:
+        """The last `lines` entries held, oldest first, of at least `level`; about `agent` only, unless it is empty."""
+        lowest = LEVELS.get(level, LEVELS["info"])
+        with self._lock:
+            entries = list(self._kept)
+        return [entry for entry in entries if _wanted(entry, lowest, agent)][-lines:] if lines > 0 else []
+
+    async def follow(self, lines: int = 0, level: str = "info", agent: str = "") -> AsyncIterator[LogEntry]:
+        """What `recent` returns, then every entry as it comes, without gap or repeat, until the caller stops.
+
+        A follower that is more than FOLLOWER_CAPACITY entries behind loses the oldest of them and gets an entry
+        `log_lines_lost` with their number in their place.
+        """
+        lowest = LEVELS.get(level, LEVELS["info"])
+        follower = _Follower(asyncio.get_running_loop(), lowest, agent)
+        with self._lock:
+            past = [entry for entry in self._kept if _wanted(entry, lowest, agent)]
+            self._followers.add(follower)
+        try:
+            for entry in past[-lines:] if lines > 0 else []:
+                yield entry
+            while True:
+                yield await follower.next(self._clock)
+        finally:
+            with self._lock:
+                self._followers.discard(follower)
+
+    @contextlib.contextmanager
+    def standard_logging(self, level: int = logging.WARNING) -> Iterator[None]:
+        """Inside, what libraries say through Python's own logging lands here. For the process's main program."""
+        handler = _StandardHandler(self.logger, level)
+        root = logging.getLogger()
+        root.addHandler(handler)
+        try:
+            yield
+        finally:
+            root.removeHandler(handler)
+
+    def _write(self, _: Any, level: str, event: MutableMapping[str, Any]) -> Any:
+        """The last processor: keeps, hands on and writes the entry."""
+        name = str(event.pop("event", ""))
+        entry = LogEntry(self._clock.now_ms(), level, name, {key: _text(value) for key, value in event.items()})
+        with self._lock:
+            self._kept.append(entry)
+            followers = list(self._followers)
+        for follower in followers:
+            follower.offer(entry)
+        # A log that cannot be written (closed pipe, full disk) must not stop the engine.
+        with contextlib.suppress(Exception):
+            self._stream.write(self._render(entry, event))
+            self._stream.flush()
+        raise structlog.DropEvent
+
+
+class _Follower:
+    """One reader of what comes. Fed from any thread, read on one event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, lowest: int, agent: str) -> None:
+        self._loop = loop
+        self._lowest = lowest
+        self._agent = agent
+        self._entries: deque[LogEntry] = deque()
+        self._lost = 0
+        self._arrived = asyncio.Event()
+
+    def offer(self, entry: LogEntry) -> None:
+        if _wanted(entry, self._lowest, self._agent):
+            # The loop may have closed with its reader still registered.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._push, entry)
+
+    def _push(self, entry: LogEntry) -> None:
+        if len(self._entries) >= FOLLOWER_CAPACITY:
+            self._entries.popleft()
+            self._lost += 1
+        self._entries.append(entry)
+        self._arrived.set()
+
+    async def next(self, clock: Clock) -> LogEntry:
+        while not self._entries:
+            self._arrived.clear()
+            await self._arrived.wait()
+        if self._lost:
+            lost, self._lost = self._lost, 0
+            return LogEntry(clock.now_ms(), "warning", "log_lines_lost", {"count": str(lost)})
+        return self._entries.popleft()
+
+
+class _StandardHandler(logging.Handler):
+    """Python's logging -> the engine's log."""
+
+    def __init__(self, logger: Logger, level: int) -> None:
+        super().__init__(level)
+        self._logger = logger
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._logger.log(
+                record.levelno,
+                "library_message",
+                logger=record.name,
+                text=record.getMessage(),
+                exc_info=record.exc_info,
+            )
+        except Exception:
+            self.handleError(record)
+
+
+def _wanted(entry: LogEntry, lowest: int, agent: str) -> bool:
+    if LEVELS.get(entry.level, 0) < lowest:
+        return False
+    return not agent or entry.fields.get("agent") == agent
+
+
+def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    parsed = parse_traceparent(str(event.pop("traceparent", "") or _traceparent.get()))
+    if parsed:
+        event["trace_id"], event["span_id"] = parsed
+    return event
+
+
+def _redact_all(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in event.items():
+        try:
+            event[key] = redact(value, key)
+        except Exception:  # a value that contains itself, or whose text cannot be made
+            event[key] = "[unprintable]"
+    return event
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    try:
+        return msgspec.json.encode(value, enc_hook=str).decode()
+    except Exception:  # keys that are not text, text that is not Unicode
+        return repr(value)
+
+
+def _timestamp(at_ms: int) -> str:
+    return datetime.fromtimestamp(at_ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _json_line(entry: LogEntry, values: Mapping[str, Any]) -> str:
+    line = {"timestamp": _timestamp(entry.at_ms), "level": entry.level, "event": entry.event, **values}
+    try:
+        return msgspec.json.encode(line, enc_hook=str).decode() + "\n"
+    except Exception:  # the texts of the entry can always be written once they are ASCII
+        return json.dumps({**line, **entry.fields}, default=str) + "\n"
+
+
+class _ConsoleLines:
+    """Lines for people: time, level, event, facts."""
+
+    def __init__(self, colours: bool) -> None:
+        self._renderer = structlog.dev.ConsoleRenderer(
+            colors=colours, exception_formatter=structlog.dev.plain_traceback, pad_event_to=24
+        )
+
+    def __call__(self, entry: LogEntry, values: Mapping[str, Any]) -> str:
+        time = _timestamp(entry.at_ms)[11:-1]
+        line = {"timestamp": time, "level": entry.level, "event": entry.event, **values}
+        return str(self._renderer(cast(Any, None), entry.level, line)) + "\n"
