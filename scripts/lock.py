@@ -35,7 +35,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--upgrade", action="store_true", help="take the newest releases that the bounds allow")
     arguments = parser.parse_args()
-    command = [
+    command: list[str | Path] = [
         resolver(), "pip", "compile", "pyproject.toml", "sdk-python/pyproject.toml", "--extra", "dev",
         "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-package", "amx-engine-python",
         "--no-header", "--no-annotate", "--quiet", "--output-file", LOCK,

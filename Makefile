@@ -1,0 +1,76 @@
+# Everything a developer runs. `make help` lists it; nothing but Python 3.11 or newer and make is needed beforehand.
+
+PYTHON ?= $(shell for candidate in python3 python3.11 python3.12 python3.13 python3.14; do \
+	"$$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo "$$candidate"; break; }; \
+	done)
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup test unit lint format types proto proto-check demo bench bench-check docs-check lock ci clean
+
+help: ## list what can be made
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(READY) ## create .venv with everything pinned by requirements.lock
+
+$(READY): requirements.lock pyproject.toml sdk-python/pyproject.toml
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "No Python 3.11 or newer was found. Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; \
+	fi
+	@echo "setup 1/3: environment in $(VENV) ($$($(PYTHON) --version))"
+	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
+		echo "Creating $(VENV) failed; on Debian and Ubuntu it needs the package python3-venv." >&2; rm -rf $(VENV); exit 1; }
+	@echo "setup 2/3: packages from requirements.lock"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	@echo "setup 3/3: the SDK and the engine, editable"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sdk-python -e .
+	@touch $@
+
+test: setup ## every test: unit, process and fault
+	@$(BIN)/python -m pytest $(ARGS)
+
+unit: setup ## the quick tests: no processes, no faults
+	@$(BIN)/python -m pytest -m "not process and not fault and not slow" $(ARGS)
+
+lint: setup ## style and likely mistakes
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+format: setup ## put every file into the project's format
+	@$(BIN)/ruff check --fix-only --quiet
+	@$(BIN)/ruff format
+
+types: setup ## mypy --strict
+	@$(BIN)/mypy
+
+proto: ## generate the stubs in sdk-python/amx from proto/
+	@$(PYTHON) scripts/generate_stubs.py
+
+proto-check: setup ## contracts: stubs current, lint, format, nothing broken since the last commit on main
+	@$(PYTHON) scripts/generate_stubs.py --check
+	@$(BIN)/python scripts/check_protos.py
+
+demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
+	@$(BIN)/python -m examples.demo $(ARGS)
+
+bench: setup ## measure; results in benchmarks/results
+	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-check: setup ## print the measured rows that miss their bound
+	@$(BIN)/python -m benchmarks check $(ARGS)
+
+docs-check: setup ## links resolve, code in the documents compiles
+	@$(BIN)/python scripts/check_docs.py
+
+lock: ## resolve the dependencies again (UPGRADE=1: newest releases within the bounds)
+	@$(PYTHON) scripts/lock.py $(if $(UPGRADE),--upgrade)
+
+ci: ## what runs for every change
+	@.ci/run
+
+clean: ## remove environments, caches and build outputs
+	rm -rf .venv .venv-proto .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .amx
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

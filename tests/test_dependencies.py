@@ -1,0 +1,69 @@
+"""docs/dependencies.md gives the reason of every dependency, and lists nothing that is gone; the lock holds them all."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCUMENT = ROOT / "docs" / "dependencies.md"
+HEADINGS = {"The engine": "engine", "The Python SDK": "sdk"}
+
+
+def name_of(requirement: str) -> str:
+    """The package that a requirement names, in its normal spelling."""
+    match = re.match(r"[A-Za-z0-9._-]+", requirement)
+    assert match, requirement
+    return re.sub(r"[-_.]+", "-", match.group()).lower()
+
+
+def declared() -> dict[str, set[str]]:
+    """Dependencies by where they are needed: engine, sdk, and one entry for each extra."""
+    engine = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    sdk = tomllib.loads((ROOT / "sdk-python" / "pyproject.toml").read_text())["project"]
+    found = {"engine": set(map(name_of, engine["dependencies"])), "sdk": set(map(name_of, sdk["dependencies"]))}
+    for project in (engine, sdk):
+        for extra, requirements in project.get("optional-dependencies", {}).items():
+            found.setdefault(extra, set()).update(map(name_of, requirements))
+    return found
+
+
+def documented() -> dict[str, set[str]]:
+    """Packages by section of the document; an extra's section names it as `[extra]`."""
+    found: dict[str, set[str]] = {}
+    section = ""
+    for line in DOCUMENT.read_text().splitlines():
+        if line.startswith("## "):
+            extra = re.search(r"\[([a-z-]+)\]", line)
+            section = extra.group(1) if extra else HEADINGS.get(line[3:], "")
+        elif section and (entry := re.match(r"- `([^`]+)`: \S", line)):
+            found.setdefault(section, set()).add(entry.group(1))
+    return found
+
+
+@pytest.mark.parametrize("where", sorted(declared()))
+def test_dependency_has_its_reason(where: str) -> None:
+    missing = declared()[where] - documented().get(where, set())
+    assert not missing, f"add a line to {DOCUMENT.name} for: {sorted(missing)}"
+
+
+def test_reasons_are_for_present_dependencies() -> None:
+    for where, names in documented().items():
+        gone = names - declared().get(where, set())
+        assert not gone, f"{DOCUMENT.name} still explains: {sorted(gone)}"
+
+
+def test_lock_pins_every_dependency() -> None:
+    pinned = {name_of(line) for line in (ROOT / "requirements.lock").read_text().splitlines() if "==" in line}
+    missing = set().union(*declared().values()) - pinned - {"amx-engine-python", "amx-engine"}
+    assert not missing, f"run `make lock`; it does not hold: {sorted(missing)}"
+
+
+def test_lock_pins_with_hashes_and_names_no_host() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    entries = re.findall(r"^\S+==\S+.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.MULTILINE)
+    assert len(entries) == sum("==" in line for line in text.splitlines())
+    assert "://" not in text
