@@ -1,4 +1,4 @@
-"""docs/dependencies.md gives the reason of every dependency, and lists nothing that is gone; the lock holds them all."""
+"""docs/dependencies.md gives the reason of every dependency and of nothing else; the lock file holds them all."""
 
 from __future__ import annotations
 
