@@ -9,12 +9,13 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check demo bench bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check demo bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(READY) ## create .venv with everything pinned by requirements.lock
+	@:
 
 $(READY): requirements.lock pyproject.toml sdk-python/pyproject.toml
 	@if [ -z "$(PYTHON)" ]; then \
@@ -58,6 +59,9 @@ demo: setup ## two agents and a pipeline on real data, with the engine killed in
 
 bench: setup ## measure; results in benchmarks/results
 	@$(BIN)/python -m benchmarks $(ARGS)
+
+bench-peers: setup ## install the systems that benchmarks compare with into benchmarks/.peers
+	@$(BIN)/python -m benchmarks peers-install $(ARGS)
 
 bench-check: setup ## print the measured rows that miss their bound
 	@$(BIN)/python -m benchmarks check $(ARGS)

@@ -39,7 +39,9 @@ def generator() -> Path:
     if not stamp.is_file() or stamp.read_text() != wanted:
         print(f"installing the stub generator into {ENVIRONMENT.name}", file=sys.stderr)
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        subprocess.run([bin_dir / "python", "-m", "pip", "install", "--quiet", *PINS], check=True)
+        subprocess.run(
+            [bin_dir / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *PINS], check=True
+        )
         stamp.write_text(wanted)
     return bin_dir / "python"
 

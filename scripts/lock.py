@@ -26,7 +26,9 @@ def resolver() -> Path:
     stamp = ENVIRONMENT / "pins.txt"
     if not stamp.is_file() or stamp.read_text() != RESOLVER:
         venv.create(ENVIRONMENT, clear=True, with_pip=True)
-        subprocess.run([bin_dir / "python", "-m", "pip", "install", "--quiet", RESOLVER], check=True)
+        subprocess.run(
+            [bin_dir / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", RESOLVER], check=True
+        )
         stamp.write_text(RESOLVER)
     return bin_dir / "uv"
 
