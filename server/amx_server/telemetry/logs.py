@@ -1,6 +1,7 @@
 """The engine's log: structured, with trace context, without secrets, and its last lines kept for `amx logs`.
 
-Each engine has its own; nothing here is global but the trace context of the running task.
+Each engine has an EngineLog. Modules log with `get_logger(__name__)`; what they say goes to the log of the engine whose
+task says it.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import re
 import sys
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, MutableMapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -123,13 +124,9 @@ class EngineLog:
         terminal = self._stream.isatty()
         console = config.format == "console" or (config.format == "auto" and terminal)
         self._render = _ConsoleLines(terminal and not os.environ.get("NO_COLOR")) if console else _json_line
-        self.logger: Logger = structlog.wrap_logger(
-            self,
-            processors=[_add_trace, structlog.processors.format_exc_info, _redact_all, self._write],
-            wrapper_class=structlog.make_filtering_bound_logger(LEVELS[config.level]),
-            cache_logger_on_first_use=True,
-        )
-        """Log with it: `logger.info("link_opened", link_id=…)`. `logger.bind(…)` adds facts to every line."""
+        self._lowest = LEVELS[config.level]
+        self.logger = _logger_into(self.write)
+        """Logs here, whatever task uses it."""
 
     def recent(self, lines: int = 100, level: str = "info", agent: str = "") -> list[LogEntry]:
         """The last `lines` entries held, oldest first, of at least `level`; about `agent` only, unless it is empty."""
@@ -169,8 +166,26 @@ class EngineLog:
         finally:
             root.removeHandler(handler)
 
-    def _write(self, _: Any, level: str, event: MutableMapping[str, Any]) -> Any:
-        """The last processor: keeps, hands on and writes the entry."""
+    @contextlib.contextmanager
+    def installed(self) -> Iterator[None]:
+        """Inside, loggers of `get_logger` log here: in this task and the tasks it starts, and in threads and tasks
+        that belong to no engine unless another log was installed since.
+        """
+        token = _current.set(self)
+        _installed.append(self)
+        try:
+            yield
+        finally:
+            _installed.remove(self)
+            # Left in another context than it was entered in, there is nothing to set back.
+            with contextlib.suppress(ValueError):
+                _current.reset(token)
+
+    def write(self, level: str, event: MutableMapping[str, Any]) -> None:
+        """Keeps, hands on and writes one entry, unless `level` is too low. event: its facts, and `event`, its name."""
+        if LEVELS.get(level, 0) < self._lowest:
+            return
+        event = _redact_all(structlog.processors.format_exc_info(None, level, _add_trace(event)))
         name = str(event.pop("event", ""))
         entry = LogEntry(self._clock.now_ms(), level, name, {key: _text(value) for key, value in event.items()})
         with self._lock:
@@ -182,7 +197,35 @@ class EngineLog:
         with contextlib.suppress(Exception):
             self._stream.write(self._render(entry, event))
             self._stream.flush()
-        raise structlog.DropEvent
+
+
+_current: ContextVar[EngineLog | None] = ContextVar("amx_log", default=None)
+_installed: list[EngineLog] = []
+
+
+def get_logger(module: str) -> Logger:
+    """A logger for a module: `log = get_logger(__name__)`, then `log.info("link_opened", link_id=…)`.
+
+    `bind` adds facts to every line. Before any engine runs, warnings and worse go to standard error.
+    """
+    logger: Logger = _logger_into(_write_current).bind(component=module.removeprefix("amx_server."))
+    return logger
+
+
+def _write_current(level: str, event: MutableMapping[str, Any]) -> None:
+    log = _current.get() or (_installed[-1] if _installed else None)
+    (log or EngineLog(LoggingConfig(level="warning", kept_lines=1))).write(level, event)
+
+
+def _logger_into(write: Callable[[str, MutableMapping[str, Any]], None]) -> Logger:
+    def process(_: Any, level: str, event: MutableMapping[str, Any]) -> Any:
+        write(level, event)
+        raise structlog.DropEvent  # written already
+
+    logger: Logger = structlog.wrap_logger(
+        object(), processors=[process], wrapper_class=structlog.make_filtering_bound_logger(0)
+    )
+    return logger
 
 
 class _Follower:
@@ -242,17 +285,19 @@ class _StandardHandler(logging.Handler):
 def _wanted(entry: LogEntry, lowest: int, agent: str) -> bool:
     if LEVELS.get(entry.level, 0) < lowest:
         return False
-    return not agent or entry.fields.get("agent") == agent
+    if not agent or entry.fields.get("agent") == agent:
+        return True
+    return entry.fields.get("instance", "").partition("/")[0] == agent
 
 
-def _add_trace(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _add_trace(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     parsed = parse_traceparent(str(event.pop("traceparent", "") or _traceparent.get()))
     if parsed:
         event["trace_id"], event["span_id"] = parsed
     return event
 
 
-def _redact_all(_: Any, __: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+def _redact_all(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     for key, value in event.items():
         try:
             event[key] = redact(value, key)
