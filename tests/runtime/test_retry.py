@@ -61,10 +61,10 @@ def test_retry_keeps_to_a_longer_wait_that_the_failure_asks_for() -> None:
 
 
 def test_retry_jitter_is_repeatable_with_a_seed() -> None:
-    waits = [
-        [RetryPlan().delay_ms(1, RETRYABLE, True, random.random) for _ in range(5)] for random in (Random(7), Random(7))
-    ]
-    assert waits[0] == waits[1] and len(set(waits[0])) > 1
+    one, other = Random(7), Random(7)
+    waits = [RetryPlan().delay_ms(1, RETRYABLE, True, one.random) for _ in range(5)]
+    assert waits == [RetryPlan().delay_ms(1, RETRYABLE, True, other.random) for _ in range(5)]
+    assert len(set(waits)) > 1
 
 
 @given(st.integers(1, 2**31), st.floats(1, 1e6), st.integers(1, 10**9), st.integers(1, 10**9), st.floats(0, 0.999))
@@ -72,4 +72,4 @@ def test_retry_wait_stays_in_bounds(attempt: int, multiplier: float, initial: in
     plan = RetryPlan(2**32, 1, initial, multiplier, bound)
     wait = plan.delay_ms(attempt, RETRYABLE, True, lambda: value)
     assert wait is not None
-    assert min(int(0.8 * initial), bound) <= wait <= bound
+    assert int(0.8 * min(initial, bound)) <= wait <= bound
