@@ -1,0 +1,212 @@
+"""What is measured and what it must reach. One list; the runner, the table and the check all read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Better = Literal["higher", "lower"]
+Kind = Literal["request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances"]
+Figure = Literal["rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes"]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """What a client does. in_flight: calls outstanding at a time; fan_out: subscribers of each event."""
+
+    kind: Kind
+    in_flight: int = 1
+    fan_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One figure of one load and its bound; peers run the same load in the same run."""
+
+    id: str
+    file: str  # results/<file>.json
+    title: str
+    unit: str
+    better: Better
+    bound: float
+    load: Load
+    figure: Figure = "rate"
+    peers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ratio:
+    """Our figure divided by a peer's, both of the row `of`."""
+
+    id: str
+    of: str
+    peer: str
+    better: Better
+    bound: float
+    unit: str = field(default="x", init=False)
+
+
+_REQUEST_1 = Load("request", 1)
+_DURABLE_1 = Load("durable_request", 1)
+_INSTANCES = Load("instances", 100_000)
+_EVERYONE = ("nats", "autogen", "ray")
+
+ROWS: tuple[Row, ...] = (
+    Row(
+        "rr_64",
+        "request_reply",
+        "request-reply, 64 in flight",
+        "/s",
+        "higher",
+        20_000,
+        Load("request", 64),
+        peers=_EVERYONE,
+    ),
+    Row(
+        "rr_256",
+        "request_reply",
+        "request-reply, 256 in flight",
+        "/s",
+        "higher",
+        40_000,
+        Load("request", 256),
+        peers=_EVERYONE,
+    ),
+    Row(
+        "rr_1_p50",
+        "request_reply",
+        "request-reply, one at a time, p50",
+        "ms",
+        "lower",
+        1.0,
+        _REQUEST_1,
+        "p50_ms",
+        _EVERYONE,
+    ),
+    Row(
+        "rr_1_p99",
+        "request_reply",
+        "request-reply, one at a time, p99",
+        "ms",
+        "lower",
+        1.5,
+        _REQUEST_1,
+        "p99_ms",
+        _EVERYONE,
+    ),
+    Row(
+        "clients_64",
+        "request_reply",
+        "64 clients on 64 links, one call each",
+        "/s",
+        "higher",
+        5_000,
+        Load("clients", 64),
+    ),
+    Row(
+        "durable_64",
+        "durable",
+        "request-reply, stored before and after, 64 in flight",
+        "/s",
+        "higher",
+        8_000,
+        Load("durable_request", 64),
+        peers=("restate",),
+    ),
+    Row(
+        "durable_256",
+        "durable",
+        "request-reply, stored before and after, 256 in flight",
+        "/s",
+        "higher",
+        12_000,
+        Load("durable_request", 256),
+        peers=("restate",),
+    ),
+    Row(
+        "durable_1_p99",
+        "durable",
+        "request-reply, stored before and after, one at a time, p99",
+        "ms",
+        "lower",
+        4.0,
+        _DURABLE_1,
+        "p99_ms",
+        ("restate",),
+    ),
+    Row(
+        "send_durable",
+        "durable",
+        "one-way sends, acknowledged after fsync, 256 in flight",
+        "/s",
+        "higher",
+        15_000,
+        Load("send", 256),
+    ),
+    Row(
+        "memory_commit",
+        "durable",
+        "handlers that change persistent memory, 256 in flight",
+        "/s",
+        "higher",
+        8_000,
+        Load("memory", 256),
+    ),
+    Row(
+        "publish_10",
+        "publish",
+        "deliveries of events to 10 instances on one link",
+        "/s",
+        "higher",
+        500_000,
+        Load("publish", 64, fan_out=10),
+    ),
+    Row(
+        "publish_100",
+        "publish",
+        "deliveries of events to 100 instances on one link",
+        "/s",
+        "higher",
+        800_000,
+        Load("publish", 64, fan_out=100),
+    ),
+    Row(
+        "unary_request",
+        "unary",
+        "plain unary Request over gRPC, 64 in flight",
+        "/s",
+        "higher",
+        1_500,
+        Load("unary", 64),
+    ),
+    Row("instance_spawn", "instances", "spawn of an instance, at 100,000", "us", "lower", 10, _INSTANCES, "spawn_us"),
+    Row(
+        "instance_idle",
+        "instances",
+        "idle instance with its mailbox, at 100,000",
+        "bytes",
+        "lower",
+        2_500,
+        _INSTANCES,
+        "idle_bytes",
+    ),
+    Row(
+        "instance_hibernated",
+        "instances",
+        "hibernated instance, at 100,000",
+        "bytes",
+        "lower",
+        300,
+        _INSTANCES,
+        "hibernated_bytes",
+    ),
+)
+
+RATIOS: tuple[Ratio, ...] = (
+    Ratio("rr_256_vs_autogen", "rr_256", "autogen", "higher", 25),
+    Ratio("rr_256_vs_ray", "rr_256", "ray", "higher", 20),
+    Ratio("rr_256_vs_nats", "rr_256", "nats", "higher", 1),
+    Ratio("rr_1_p99_vs_autogen", "rr_1_p99", "autogen", "lower", 0.8),
+    Ratio("durable_64_vs_restate", "durable_64", "restate", "higher", 10),
+    Ratio("durable_256_vs_restate", "durable_256", "restate", "higher", 10),
+)
