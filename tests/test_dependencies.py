@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
@@ -42,6 +45,30 @@ def documented() -> dict[str, set[str]]:
         elif section and (entry := re.match(r"- `([^`]+)`: \S", line)):
             found.setdefault(section, set()).add(entry.group(1))
     return found
+
+
+def imported(root: Path) -> dict[str, set[str]]:
+    """Distributions that may hold each third-party package imported below `root`, by the package's name."""
+    own = {"amx", "amx_engine", "amx_server"}
+    names = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                names.add(node.module.split(".")[0])
+    installed = packages_distributions()
+    return {name: set(map(name_of, installed.get(name, [name]))) for name in names - own - set(sys.stdlib_module_names)}
+
+
+@pytest.mark.parametrize(
+    ("root", "where"), [("server/amx_server", "engine"), ("sdk-python/amx_engine", "sdk")], ids=["engine", "sdk"]
+)
+def test_imported_packages_are_declared(root: str, where: str) -> None:
+    extras = set().union(*(names for extra, names in declared().items() if extra not in ("engine", "sdk", "dev")))
+    wanted = declared()[where] | extras
+    undeclared = {name for name, holders in imported(ROOT / root).items() if not holders & wanted}
+    assert not undeclared, f"imported below {root}, and not declared: {sorted(undeclared)}"
 
 
 @pytest.mark.parametrize("where", sorted(declared()))
