@@ -1,1 +1,50 @@
-"""Durable state behind one interface; SQLite is the embedded store."""
+"""Durable storage. `open_store` picks the implementation; interface.py says what each of them does."""
+
+from __future__ import annotations
+
+from amx_server.core.errors import invalid
+from amx_server.storage.interface import (
+    Commit,
+    MemoryRow,
+    MessageState,
+    Store,
+    StoredAgent,
+    StoredMessage,
+    StoredSchedule,
+    StoredSubscription,
+)
+
+__all__ = [
+    "Commit",
+    "MemoryRow",
+    "MessageState",
+    "Store",
+    "StoredAgent",
+    "StoredMessage",
+    "StoredSchedule",
+    "StoredSubscription",
+    "open_store",
+]
+
+
+def open_store(location: str, *, max_queued_bytes: int = 64 << 20, cache_bytes: int = 64 << 20) -> Store:
+    """The store at `location`, opened by entering it (`async with open_store(...) as store`).
+
+    location: a path, "sqlite:path", "sqlite:///absolute/path", or ":memory:" for a store that ends with the process.
+    Raises AmxError STORAGE_UNSUPPORTED for any other scheme. Sizes: see SqliteStore.
+    """
+    from amx_server.storage.sqlite import SqliteStore
+
+    scheme, separator, path = location.partition(":")
+    if scheme == "sqlite" and separator:
+        path = path.removeprefix("//")
+    elif "://" in location:
+        raise invalid(
+            "STORAGE_UNSUPPORTED",
+            f"'{scheme}' is no kind of store this engine has; use sqlite:path, a plain path or :memory:",
+        )
+    else:
+        path = location
+    if not path or path.endswith(("/", "\\")):
+        raise invalid("STORAGE_UNSUPPORTED", f"'{location}' names no file; name one in the folder, for example amx.db")
+    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes)

@@ -1,0 +1,319 @@
+"""The embedded store: one SQLite file in write-ahead mode, one writer thread, two readers.
+
+What the operations mean is in interface.py, what is written in sqlite_writer.py, how reading works in sqlite_reader.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from typing import Final, TypeVar
+
+from amx_server.core.errors import unavailable
+from amx_server.storage.committer import Committer
+from amx_server.storage.interface import (
+    Commit,
+    MemoryRow,
+    MessageState,
+    StoredAgent,
+    StoredMessage,
+    StoredSchedule,
+    StoredSubscription,
+)
+from amx_server.storage.lock import StoreLock
+from amx_server.storage.sqlite_errors import explain
+from amx_server.storage.sqlite_reader import MemoryQuery, Query, SqliteReader
+from amx_server.storage.sqlite_writer import SqliteWriter
+
+T = TypeVar("T")
+
+MEMORY: Final = ":memory:"
+_SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder with an unguessable name is made in it
+_PURGE_ROWS: Final = 500  # removed in one transaction, between which commits get their turn
+
+_MESSAGES: Final = "SELECT * FROM messages WHERE "
+_MESSAGE_COLUMNS: Final = (
+    "seq",
+    "namespace",
+    "message_id",
+    "agent",
+    "key",
+    "handler",
+    "priority",
+    "accepted_at_ms",
+    "state",
+    "attempts",
+    "available_at_ms",
+    "expires_at_ms",
+    "ended_at_ms",
+)
+
+
+class SqliteStore:
+    """Implements Store on one SQLite file, created with its folder where missing. An async context manager.
+
+    path: of the file, or ":memory:" for one that lives in a temporary folder until it is closed and does not survive
+    power loss. max_queued_bytes: commits are refused with STORAGE_BUSY while more than this waits to be written.
+    cache_bytes: pages of the file the writer keeps in memory; the readers keep an eighth of that each.
+
+    Entering raises AmxError: STORAGE_UNAVAILABLE (in use by another engine, unreadable, damaged), STORAGE_FULL,
+    STORAGE_FOREIGN (another program's file), STORAGE_TOO_NEW (written by a newer engine); nothing stays open then.
+
+    A commit's `done` may receive STORAGE_BUSY, STORAGE_FULL, STORAGE_UNAVAILABLE or STORAGE_REJECTED: nothing of it
+    was stored, and the store goes on as soon as the cause is gone. Reads raise STORAGE_UNAVAILABLE. Every read sees
+    all that was submitted before it.
+    """
+
+    def __init__(self, path: str, *, max_queued_bytes: int = 64 << 20, cache_bytes: int = 64 << 20) -> None:
+        self._path = path
+        self._max_queued_bytes = max_queued_bytes
+        self._cache_bytes = cache_bytes
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._lock: StoreLock | None = None
+        self._writer: SqliteWriter | None = None
+        self._committer: Committer | None = None
+        self._readers: list[SqliteReader] = []
+        self._generation = 0
+        self._next_seq = 1
+
+    async def __aenter__(self) -> SqliteStore:
+        try:
+            path = await asyncio.to_thread(self._open)
+            reader_cache = self._cache_bytes // 8
+            # Lists and sums read a lot; an instance that wakes must not wait for them.
+            for name in ("amx-storage-lookup", "amx-storage-scan"):
+                self._readers.append(SqliteReader(path, name=name, cache_bytes=reader_cache))
+            assert self._writer is not None
+            self._committer = Committer(self._writer, max_queued_bytes=self._max_queued_bytes)
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._committer is not None:
+            await self._committer.close()
+        readers, self._readers = self._readers, []
+        for reader in readers:
+            await reader.close()
+        await asyncio.to_thread(self._close)
+
+    @property
+    def generation(self) -> int:
+        return self._generation
+
+    @property
+    def next_seq(self) -> int:
+        return self._next_seq
+
+    @property
+    def location(self) -> str:
+        return f"SQLite, {'in memory' if self._path == MEMORY else os.path.abspath(self._path)}"
+
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes submitted and not yet reported as stored."""
+        return self._committer.queued_bytes if self._committer is not None else 0
+
+    def submit(self, commit: Commit) -> None:
+        self._committing.submit(commit)
+
+    async def flush(self) -> None:
+        flushed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._committing.after(lambda: None if flushed.done() else flushed.set_result(None))
+        await flushed
+
+    async def pending_messages(self, after_seq: int, limit: int) -> list[StoredMessage]:
+        return await self._scan(
+            lambda reader: _messages(
+                reader,
+                f"state = {MessageState.PENDING:d} AND ended_at_ms = 0 AND seq > ? ORDER BY seq LIMIT ?",
+                (after_seq, limit),
+            )
+        )
+
+    async def message(self, namespace: str, message_id: str) -> StoredMessage | None:
+        found = await self._look_up(
+            lambda reader: _messages(reader, "namespace = ? AND message_id = ?", (namespace, message_id))
+        )
+        return found[0] if found else None
+
+    async def messages(
+        self, namespace: str, agent: str, state: int | None, after_seq: int, limit: int
+    ) -> list[StoredMessage]:
+        condition = "namespace = ? AND seq > ?"
+        parameters: tuple[str | int, ...] = (namespace, after_seq)
+        if agent:
+            condition += " AND agent = ?"
+            parameters += (agent,)
+        if state == MessageState.PENDING:
+            condition += " AND ended_at_ms = 0"  # so that the index gives the order
+        if state is not None:
+            condition += f" AND state = {state:d}"
+        parameters += (limit,)
+        return await self._scan(lambda reader: _messages(reader, condition + " ORDER BY seq LIMIT ?", parameters))
+
+    async def count_messages(self, namespace: str, state: int) -> int:
+        query = "SELECT count(*) FROM messages WHERE state = ? AND namespace = ?"
+        return await self._scan(lambda reader: reader.number(query, (state, namespace)))
+
+    async def memory(self, namespace: str, agent: str, key: str) -> list[MemoryRow]:
+        result: asyncio.Future[list[MemoryRow]] = asyncio.get_running_loop().create_future()
+        query = MemoryQuery((namespace, agent, key), result)
+        self._committing.after(lambda: self._reader(0).put(query))
+        return await result
+
+    async def memory_instances(
+        self, namespace: str, agent: str, after: tuple[str, str], limit: int
+    ) -> list[tuple[str, str]]:
+        source = "SELECT DISTINCT agent, key FROM memory WHERE namespace = ? AND (agent, key) > (?, ?)"
+        parameters: tuple[str | int, ...] = (namespace, *after)
+        if agent:
+            source += " AND agent = ?"
+            parameters += (agent,)
+        source += " ORDER BY agent, key LIMIT ?"
+        parameters += (limit,)
+        rows = await self._scan(lambda reader: reader.rows(("agent", "key"), (), source, parameters))
+        return [(found_agent, key) for found_agent, key in rows]
+
+    async def stored_bytes(self) -> dict[str, int]:
+        """See Store.stored_bytes. Reads every message's head: for the start and for rare checks."""
+        source = """
+            SELECT namespace, sum(bytes) AS bytes FROM (
+                SELECT namespace, length(body) + length(outcome) AS bytes FROM messages
+                UNION ALL SELECT namespace, length(value) FROM memory
+            ) GROUP BY namespace"""
+        rows = await self._scan(lambda reader: reader.rows(("namespace", "bytes"), (), source))
+        return {str(namespace): int(size) for namespace, size in rows}
+
+    async def schedules(self) -> list[StoredSchedule]:
+        source = "SELECT * FROM schedules ORDER BY namespace, agent, key, name"
+        times_and_flags = ("next_run_at_ms", "last_run_at_ms", "paused", "from_definition")
+        columns = ("namespace", "agent", "key", "name", *times_and_flags)
+        rows = await self._scan(lambda reader: reader.rows(columns, ("definition",), source))
+        return [
+            StoredSchedule(namespace, agent, key, name, definition, next_run, last_run, bool(paused), bool(declared))
+            for namespace, agent, key, name, next_run, last_run, paused, declared, definition in rows
+        ]
+
+    async def subscriptions(self) -> list[StoredSubscription]:
+        source = "SELECT * FROM subscriptions ORDER BY namespace, agent, key, pattern"
+        columns = ("namespace", "agent", "key", "pattern", "handler", "filter")
+        return [StoredSubscription(*row) for row in await self._scan(lambda reader: reader.rows(columns, (), source))]
+
+    async def agents(self) -> list[StoredAgent]:
+        """Every version of every agent; the versions of an agent in order of first registration."""
+        source = "SELECT * FROM agents ORDER BY namespace, name, ordinal"
+        columns = ("namespace", "name", "version", "pinned")
+        rows = await self._scan(lambda reader: reader.rows(columns, ("definition",), source))
+        return [
+            StoredAgent(namespace, name, version, definition, bool(pinned))
+            for namespace, name, version, pinned, definition in rows
+        ]
+
+    async def purge_ended(self, before_ms: int, limit: int) -> int:
+        assert self._writer is not None
+        writer = self._writer
+        removed = 0
+        while removed < limit:
+            part = min(_PURGE_ROWS, limit - removed)
+            found = await self._committing.run(partial(writer.purge_ended, before_ms, part))
+            removed += found
+            if found < part:
+                break
+        return removed
+
+    # --- inside
+
+    @property
+    def _committing(self) -> Committer:
+        if self._committer is None:
+            raise RuntimeError("the store is not open; use it inside `async with`")
+        return self._committer
+
+    def _reader(self, index: int) -> SqliteReader:
+        if not self._readers:
+            raise unavailable("STORAGE_UNAVAILABLE", "the store is closed; start the engine again")
+        return self._readers[index]
+
+    async def _look_up(self, read: Callable[[SqliteReader], T]) -> T:
+        return await self._ask(0, read)
+
+    async def _scan(self, read: Callable[[SqliteReader], T]) -> T:
+        return await self._ask(1, read)
+
+    async def _ask(self, index: int, read: Callable[[SqliteReader], T]) -> T:
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._committing.after(lambda: self._reader(index).put(Query(read, result)))
+        return await result
+
+    def _open(self) -> str:
+        durable = self._path != MEMORY
+        try:
+            if durable:
+                path = os.path.realpath(self._path)
+                os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+            else:
+                memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
+                self._folder = tempfile.TemporaryDirectory(prefix="amx-", dir=memory)
+                path = os.path.join(self._folder.name, "amx.db")
+            self._lock = StoreLock(path)
+        except OSError as error:
+            raise explain(error, self._path) from error
+        self._writer = SqliteWriter(path, durable=durable, cache_bytes=self._cache_bytes)
+        self._generation = self._writer.generation
+        self._next_seq = self._writer.next_seq
+        return path
+
+    def _close(self) -> None:
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+            if self._folder is not None:
+                self._folder.cleanup()
+
+
+def _messages(reader: SqliteReader, condition: str, parameters: tuple[str | int, ...]) -> list[StoredMessage]:
+    rows = reader.rows(_MESSAGE_COLUMNS, ("body", "outcome"), _MESSAGES + condition, parameters)
+    return [
+        StoredMessage(
+            seq,
+            namespace,
+            message_id,
+            agent,
+            key,
+            handler,
+            priority,
+            accepted_at_ms,
+            body,
+            state,
+            attempts,
+            available_at_ms,
+            expires_at_ms,
+            ended_at_ms,
+            outcome,
+        )
+        for (
+            seq,
+            namespace,
+            message_id,
+            agent,
+            key,
+            handler,
+            priority,
+            accepted_at_ms,
+            state,
+            attempts,
+            available_at_ms,
+            expires_at_ms,
+            ended_at_ms,
+            body,
+            outcome,
+        ) in rows
+    ]
