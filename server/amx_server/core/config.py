@@ -11,14 +11,14 @@ import ipaddress
 import os
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from amx_server.core.errors import INVALID_ARGUMENT, AmxError
+from amx_server.core.units import Duration, Port, Size
 
 DEFAULT_FILE = "amx-config.yaml"
 ENVIRONMENT_PREFIX = "AMX__"
@@ -44,72 +44,6 @@ class ConfigError(AmxError):
     def __init__(self, problems: list[str]) -> None:
         super().__init__(INVALID_ARGUMENT, "CONFIG_INVALID", "\n".join(problems))
         self.problems = problems
-
-
-# --- values people write ---------------------------------------------------------------------------------------------
-
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h|d|w)")
-_DURATION_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
-_ISO_DURATION = re.compile(
-    r"P(?:(?P<w>\d+(?:\.\d+)?)W)?(?:(?P<d>\d+(?:\.\d+)?)D)?"
-    r"(?:T(?:(?P<h>\d+(?:\.\d+)?)H)?(?:(?P<m>\d+(?:\.\d+)?)M)?(?:(?P<s>\d+(?:\.\d+)?)S)?)?",
-    re.IGNORECASE,
-)
-_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*(b|[kmgt]i?b?)?", re.IGNORECASE)
-_SIZE_POWER = {"": 0, "b": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-
-
-def parse_duration(value: object) -> float:
-    """Seconds from `24h`, `1h30m`, `500ms`, ISO 8601 (`PT5M`, `P1DT2H`), a timedelta or a number of seconds.
-
-    Raises ValueError, which says what can be written, for anything else, negative durations included.
-    """
-    seconds: float | None = None
-    if isinstance(value, timedelta):
-        seconds = value.total_seconds()
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
-    elif isinstance(value, str):
-        seconds = _duration_of_text(value.strip())
-    if seconds is None or not 0 <= seconds < 1e11:
-        raise ValueError(f"{value!r} is not a duration; write for example 30s, 500ms, 24h, PT5M or seconds as a number")
-    return seconds
-
-
-def _duration_of_text(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        pass
-    if text and _DURATION_PART.sub("", text).strip() == "":
-        return sum(float(number) * _DURATION_SECONDS[unit] for number, unit in _DURATION_PART.findall(text))
-    match = _ISO_DURATION.fullmatch(text)
-    if match and any(match.groups()) and text[-1] not in "Tt":
-        return sum(float(number or 0) * _DURATION_SECONDS[unit] for unit, number in match.groupdict().items())
-    return None
-
-
-def parse_size(value: object) -> int:
-    """Bytes from `16MiB`, `4 kB`, `512` or a number. `KiB`, `MiB`, … are powers of 1024, `kB`, `MB`, … of 1000.
-
-    Raises ValueError, which says what can be written, for anything else, negative sizes included.
-    """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a size; write for example 16MiB, 256KiB, 4MB or bytes as a number")
-    unit = (match[2] or "").lower()
-    base: int = 1024 if "i" in unit else 1000
-    return round(float(match[1]) * float(base ** _SIZE_POWER[unit[:1]]))
-
-
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""Seconds."""
-Size = Annotated[int, BeforeValidator(parse_size)]
-"""Bytes."""
-Port = Annotated[int, Field(ge=0, le=65_535)]
-"""A TCP port; 0: any free one."""
 
 
 # --- sections --------------------------------------------------------------------------------------------------------
@@ -203,6 +137,10 @@ class LimitsConfig(_Section):
     """Links open at a time."""
     mailbox_capacity: int = Field(default=10_000, ge=1)
     """Messages that may wait per instance, unless its agent says otherwise."""
+    max_memory_bytes: Size = Field(default=3 << 20, ge=1024)
+    """Bytes one instance may remember; its memory travels to a link in one item."""
+    max_pending_events: int = Field(default=4096, ge=1)
+    """Events that may wait for credit per link."""
     max_instances: int = Field(default=1_000_000, ge=1)
     """Instances that may be active at a time, over all namespaces."""
 
@@ -235,6 +173,14 @@ class DeliveryConfig(_Section):
     """Seconds between attempts, at most."""
     multiplier: float = Field(default=2.0, ge=1, le=100)
     """Growth of the wait from attempt to attempt."""
+    attempt_timeout: Duration = Field(default=600.0, gt=0)
+    """Seconds one attempt may take where neither its caller nor its handler sets a limit."""
+    cancel_grace: Duration = Field(default=10.0, gt=0)
+    """Seconds a cancelled handler has to stop before its instance goes on without it."""
+    idempotency_window: Duration = Field(default=600.0, gt=0)
+    """Seconds for which the outcome of a volatile request with an idempotency key is kept."""
+    idempotency_keys: int = Field(default=100_000, ge=1)
+    """Outcomes of such requests kept per namespace, at most."""
 
 
 class InstancesConfig(_Section):
@@ -420,7 +366,7 @@ def load_config(
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = [key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__")]
-            _merge(tree, _nest(keys, _scalar(text)), name, origins)
+            _merge(tree, _nest(keys, parse_setting(text)), name, origins)
     for dotted, value in (overrides or {}).items():
         if value is not None:
             _merge(tree, _nest(dotted.split("."), value), "the command line", origins)
@@ -529,12 +475,19 @@ def _substitute(
     return _VARIABLE.sub(replace, value)
 
 
-def _scalar(text: str) -> Any:
-    """The value of an environment variable: YAML, so that lists and numbers can be written; text where it is not."""
-    try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError:
-        return text
+def parse_setting(text: str) -> Any:
+    """The value of an environment variable or command-line option: lists and mappings are YAML, `null` is None.
+
+    Everything else stays text; the field it is for decides what it means.
+    """
+    if text.strip() == "null":
+        return None
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
+        except yaml.YAMLError:
+            return text
+    return text
 
 
 def _nest(keys: list[str], value: Any) -> dict[str, Any]:
