@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar
 
 from amx_server.core.errors import INTERNAL, AmxError, exhausted, unavailable
+from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import Commit
 
 T = TypeVar("T")
@@ -68,8 +69,9 @@ class Committer:
     commit fails alone.
     """
 
-    def __init__(self, writer: BatchWriter, *, max_queued_bytes: int) -> None:
+    def __init__(self, writer: BatchWriter, yielder: LockYielder, *, max_queued_bytes: int) -> None:
         self._writer = writer
+        self._yielder = yielder
         self._max_queued_bytes = max_queued_bytes
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[_Entry] = queue.SimpleQueue()
@@ -93,6 +95,7 @@ class Committer:
             self._loop.call_soon(commit.done, error)
             return
         self._submitted += 1
+        self._yielder.begin()
         if self._queued_bytes >= self._max_queued_bytes:
             error = exhausted(
                 "STORAGE_BUSY",
@@ -120,6 +123,7 @@ class Committer:
             result.set_exception(unavailable("STORAGE_UNAVAILABLE", "the store is closed; start the engine again"))
             return result
         self._submitted += 1
+        self._yielder.begin()
         self._queue.put(_Job(call, result))
         return result
 
@@ -156,6 +160,7 @@ class Committer:
 
     def _advance(self, count: int) -> None:
         self._completed += count
+        self._yielder.end(count)
         while self._waiting and self._waiting[0][0] <= self._completed:
             self._waiting.popleft()[1]()
 

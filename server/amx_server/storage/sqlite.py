@@ -14,6 +14,7 @@ from typing import Final, TypeVar
 
 from amx_server.core.errors import unavailable
 from amx_server.storage.committer import Committer
+from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import (
     Commit,
     MemoryRow,
@@ -82,12 +83,13 @@ class SqliteStore:
     async def __aenter__(self) -> SqliteStore:
         try:
             path = await asyncio.to_thread(self._open)
+            yielder = LockYielder()
             reader_cache = self._cache_bytes // 8
             # Lists and sums read a lot; an instance that wakes must not wait for them.
             for name in ("amx-storage-lookup", "amx-storage-scan"):
-                self._readers.append(SqliteReader(path, name=name, cache_bytes=reader_cache))
+                self._readers.append(SqliteReader(path, yielder, name=name, cache_bytes=reader_cache))
             assert self._writer is not None
-            self._committer = Committer(self._writer, max_queued_bytes=self._max_queued_bytes)
+            self._committer = Committer(self._writer, yielder, max_queued_bytes=self._max_queued_bytes)
         except BaseException:
             await self.__aexit__()
             raise

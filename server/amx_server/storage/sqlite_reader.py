@@ -17,12 +17,14 @@ from typing import Any, Final, Generic, TypeVar
 
 import apsw
 
+from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import MemoryRow
 from amx_server.storage.sqlite_errors import explain
 
 T = TypeVar("T")
 Instance = tuple[str, str, str]
 Row = list[Any]
+Answer = tuple["asyncio.Future[Any]", Any, Exception | None]
 
 # Memories fetched by one statement: more instances than this are fetched in turns.
 _MEMORY_SIZES: Final = (1, 4, 16, 64)
@@ -59,8 +61,9 @@ class MemoryQuery:
 class SqliteReader:
     """Answers queries in the order they come, memory queries first. `put` and `close` belong to the event loop."""
 
-    def __init__(self, path: str, *, name: str, cache_bytes: int) -> None:
+    def __init__(self, path: str, yielder: LockYielder, *, name: str, cache_bytes: int) -> None:
         self._path = path
+        self._yielder = yielder
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Query[Any] | MemoryQuery | None] = queue.SimpleQueue()
         try:
@@ -76,12 +79,23 @@ class SqliteReader:
 
     def put(self, query: Query[Any] | MemoryQuery) -> None:
         """Queues a query; its future is resolved on the event loop, with AmxError where reading fails."""
+        self._yielder.begin()
         self._queue.put(query)
 
     async def close(self) -> None:
         """Answers what is queued, then ends the thread and closes the connection."""
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+
+    def _resolve(self, answers: list[Answer]) -> None:
+        self._yielder.end(len(answers))
+        for result, value, error in answers:
+            if result.done():  # its caller has given up
+                continue
+            if error is None:
+                result.set_result(value)
+            else:
+                result.set_exception(error)
 
     # --- reader thread
 
@@ -117,7 +131,7 @@ class SqliteReader:
         while not stop:
             queries = [self._queue.get()]
             queries += [self._queue.get_nowait() for _ in range(self._queue.qsize())]
-            answers: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
+            answers: list[Answer] = []
             memory = [query for query in queries if isinstance(query, MemoryQuery)]
             for start in range(0, len(memory), _MEMORY_SIZES[-1]):
                 self._answer_memory(memory[start : start + _MEMORY_SIZES[-1]], answers)
@@ -130,15 +144,13 @@ class SqliteReader:
                     stop = True
         self._db.close()
 
-    def _answer(self, query: Query[Any]) -> tuple[asyncio.Future[Any], Any, Exception | None]:
+    def _answer(self, query: Query[Any]) -> Answer:
         try:
             return query.result, query.read(self), None
         except Exception as error:
             return query.result, None, self._failed(error)
 
-    def _answer_memory(
-        self, queries: list[MemoryQuery], answers: list[tuple[asyncio.Future[Any], Any, Exception | None]]
-    ) -> None:
+    def _answer_memory(self, queries: list[MemoryQuery], answers: list[Answer]) -> None:
         try:
             found = self._memory([query.instance for query in queries])
         except Exception as error:
@@ -169,21 +181,11 @@ class SqliteReader:
     def _failed(self, error: Exception) -> Exception:
         return explain(error, self._path, self._db.system_errno)
 
-    def _post(self, answers: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
+    def _post(self, answers: list[Answer]) -> None:
         try:
-            self._loop.call_soon_threadsafe(_resolve, answers)
+            self._loop.call_soon_threadsafe(self._resolve, answers)
         except RuntimeError:  # the loop is closed: nobody is left to tell
             pass
-
-
-def _resolve(answers: list[tuple[asyncio.Future[Any], Any, Exception | None]]) -> None:
-    for result, value, error in answers:
-        if result.done():  # its caller has given up
-            continue
-        if error is None:
-            result.set_result(value)
-        else:
-            result.set_exception(error)
 
 
 def _put_blobs(rows: list[Row], data: bytes, first: int) -> None:
