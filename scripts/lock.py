@@ -38,7 +38,8 @@ def main() -> int:
     parser.add_argument("--upgrade", action="store_true", help="take the newest releases that the bounds allow")
     arguments = parser.parse_args()
     command: list[str | Path] = [
-        resolver(), "pip", "compile", "pyproject.toml", "sdk-python/pyproject.toml", "--extra", "dev",
+        resolver(), "pip", "compile", "pyproject.toml", "sdk-python/pyproject.toml",
+        "--extra", "dev", "--extra", "demo", "--extra", "examples",
         "--universal", "--python-version", "3.11", "--generate-hashes", "--no-emit-package", "amx-engine-python",
         "--no-header", "--no-annotate", "--quiet", "--output-file", LOCK,
     ]  # fmt: skip
