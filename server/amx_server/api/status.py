@@ -6,6 +6,7 @@ Servers abort with `status_of`; clients read what was meant with `error_of`. No 
 from __future__ import annotations
 
 from typing import Any, Protocol, cast
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2, duration_pb2
@@ -17,10 +18,12 @@ from amx_server.core.errors import UNAVAILABLE, UNKNOWN, AmxError
 
 DOMAIN = "amx"
 
-# Metadata of a status shares one header block with everything else; a long text must not make it undeliverable.
-_MAX_MESSAGE = 2048
-_MAX_FACTS = 4096
+# gRPC peers take 8 KiB of metadata unless told otherwise, and a status travels in it twice: as percent-encoded text and
+# with its details in base64. Bytes of the encoded message, and of the facts:
+_MAX_MESSAGE = 1536
+_MAX_FACTS = 2048
 
+_SAFE = "".join(chr(code) for code in range(32, 127) if chr(code) != "%")
 _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -32,7 +35,7 @@ def status_of(error: AmxError) -> grpc.Status:
     info = error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN)
     room = _MAX_FACTS
     for key, value in error.metadata.items():
-        room -= len(key) + len(value)
+        room -= len(key.encode()) + len(value.encode())
         if room >= 0:
             info.metadata[key] = value
     info.metadata["retryable"] = "true" if error.retryable else "false"
@@ -117,4 +120,11 @@ def _attach(status: status_pb2.Status, detail: Any) -> None:
 
 
 def _cut(text: str, limit: int) -> str:
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    """`text`, or as much of its beginning as takes `limit` bytes percent-encoded."""
+    encoded = len(quote(text, safe=_SAFE))
+    if encoded <= limit:
+        return text
+    while encoded > limit:
+        text = text[: len(text) * limit // (encoded + 1)]
+        encoded = len(quote(text, safe=_SAFE))
+    return text + "…"
