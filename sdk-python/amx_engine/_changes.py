@@ -1,0 +1,170 @@
+"""What changed in a memory since its last commit, and what it takes to undo that. Containers report here."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterable
+from typing import Any
+
+
+class Entry:
+    """One entry of a memory.
+
+    log: where its changes are noted; None once it is gone for good. key: mapping key, set member or list ordinal.
+    id: its id on the wire. top: the tracked container that is its value, if it is one. deadline: when it expires, on
+    the memory's clock, or None. dead: removed since the last commit. encoded: what was last committed; kept for
+    values that can change without telling.
+    """
+
+    __slots__ = ("dead", "deadline", "encoded", "id", "key", "log", "top")
+
+    def __init__(self, log: ChangeLog, key: Any, id: str) -> None:
+        self.log: ChangeLog | None = log
+        self.key = key
+        self.id = id
+        self.top: Any = None
+        self.deadline: float | None = None
+        self.dead = False
+        self.encoded: bytes | None = None
+
+    def before_change(self) -> None:
+        """To be called before anything inside the value changes."""
+        if self.log is not None:
+            self.log.before_nested_change(self)
+
+
+class ChangeLog:
+    """The changes of one memory.
+
+    dirty: entries to write. removed: ids to remove. cleared: everything was removed, before what `removed` and `dirty`
+    say. saved: value and deadline that changed entries had at the last commit. gone: entries removed since. initial:
+    entries of the initial value that were never committed. suspects: entries that were handed out and whose values can
+    change without telling. read: entries read, in order; kept where the least recently used go first. expiring:
+    entries with a deadline, earliest first.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_on_change",
+        "_ttl",
+        "active",
+        "cleared",
+        "dirty",
+        "expiring",
+        "gone",
+        "initial",
+        "read",
+        "removed",
+        "saved",
+        "suspects",
+    )
+
+    def __init__(self, on_change: Callable[[], None], clock: Callable[[], float], ttl: float | None) -> None:
+        self._on_change = on_change
+        self._clock = clock
+        self._ttl = ttl
+        self.initial: dict[Entry, None] = {}
+        self.read: dict[Entry, None] = {}
+        self.expiring: dict[Entry, None] = {}
+        self.reset()
+
+    @property
+    def expires(self) -> bool:
+        """Whether entries of this memory have a lifetime."""
+        return self._ttl is not None
+
+    def reset(self) -> None:
+        """Everything is committed, or undone."""
+        self.active = False
+        self.cleared = False
+        self.dirty: dict[Entry, None] = {}
+        self.removed: dict[str, None] = {}
+        self.gone: list[Entry] = []
+        self.saved: dict[Entry, tuple[Any, float | None]] = {}
+        self.suspects: dict[Entry, None] = {}
+
+    def undone(self, alive: set[Entry]) -> None:
+        """Everything since the last commit is undone; these entries are left."""
+        self.reset()
+        self.read = {entry: None for entry in self.read if entry in alive}
+        if self._ttl is not None:
+            self.expect(alive)
+
+    def expect(self, entries: Iterable[Entry]) -> None:
+        """These entries, and only these, expire at their deadlines."""
+        mortal = [entry for entry in entries if entry.deadline is not None]
+        self.expiring = dict.fromkeys(sorted(mortal, key=lambda entry: entry.deadline or 0.0))
+
+    def activate(self) -> None:
+        """There is something to commit."""
+        if not self.active:
+            self.active = True
+            self._on_change()
+
+    def wrote(self, entry: Entry) -> None:
+        """`entry` is new, or has a new value."""
+        self.dirty[entry] = None
+        if self._ttl is not None:
+            entry.deadline = self._clock() + self._ttl
+            self.expiring.pop(entry, None)
+            self.expiring[entry] = None
+        if not self.active:
+            self.activate()
+
+    def replacing(self, entry: Entry, old: Any) -> None:
+        """`entry` gets another value than `old`."""
+        if entry not in self.saved:
+            self.saved[entry] = (old, entry.deadline)
+        self.wrote(entry)
+
+    def took(self, entry: Entry, old: Any) -> None:
+        """`entry` is removed; `old` was its value."""
+        if entry not in self.saved:
+            self.saved[entry] = (old, entry.deadline)
+        entry.dead = True
+        self.gone.append(entry)
+        self.dirty.pop(entry, None)
+        self.initial.pop(entry, None)
+        self.suspects.pop(entry, None)
+        self.read.pop(entry, None)
+        self.expiring.pop(entry, None)
+        self.removed[entry.id] = None
+        self.activate()
+
+    def took_all(self) -> None:
+        """Everything was removed, each entry by `took`."""
+        self.cleared = True
+        self.removed = {}
+
+    def before_nested_change(self, entry: Entry) -> None:
+        """Something inside the value of `entry` is about to change."""
+        top = entry.top
+        if top is not None:
+            saved = self.saved.get(entry)
+            if saved is None:
+                self.saved[entry] = (plain_copy(top), entry.deadline)
+            elif saved[0] is top:  # replaced or removed earlier, and changed by who still holds it
+                self.saved[entry] = (plain_copy(top), saved[1])
+        if not entry.dead:
+            self.wrote(entry)
+
+    def handed_out(self, entry: Entry) -> None:
+        """The value of `entry`, which can change without telling, was read."""
+        self.suspects[entry] = None
+        self.activate()
+
+    def touched(self, entry: Entry) -> None:
+        """`entry` was read, and is recently used by that."""
+        self.read.pop(entry, None)
+        self.read[entry] = None
+
+
+def plain_copy(value: Any) -> Any:
+    """A deep copy without tracking."""
+    if isinstance(value, dict):
+        return {key: plain_copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [plain_copy(item) for item in value]
+    if isinstance(value, set):
+        return set(value)
+    return copy.deepcopy(value)

@@ -1,0 +1,570 @@
+"""What a handler may ask about its invocation and do besides returning: stage effects, or call the engine at once.
+
+Staged effects travel with the handler's result and are committed with it or not at all. No I/O lives here: calls go
+through `Calls`, which the client provides.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncIterator, Generator, Mapping
+from contextvars import ContextVar, Token
+from datetime import timedelta
+from typing import Any, Literal, Protocol
+
+from amx_engine._errors import FAILED_PRECONDITION, AmxError, InvalidInput
+from amx_engine._message import AgentReference, Message, Priority, decode_payload, encode_payload, milliseconds
+from amx_engine._result import ProcessingResult
+from amx_engine._values import RESULT_JSON
+from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
+
+Missed = Literal["skip", "run_once", "run_all"]
+
+_MISSED: dict[str, agent_pb2.MissedRuns] = {
+    "skip": agent_pb2.MISSED_RUNS_SKIP,
+    "run_once": agent_pb2.MISSED_RUNS_RUN_ONCE,
+    "run_all": agent_pb2.MISSED_RUNS_RUN_ALL,
+}
+
+
+class Calls(Protocol):
+    """The engine, as a handler calls it. Every method raises AmxError with the engine's reason.
+
+    timeout_ms: remaining time of the call; 0: the engine's default. invocation_id: on whose behalf; 0: nobody's.
+    """
+
+    async def send(
+        self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> link_pb2.Accepted:
+        """Sends one way; returns when the engine has accepted it."""
+        ...
+
+    async def request(
+        self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> common_pb2.Payload:
+        """Sends and returns the reply."""
+        ...
+
+    def stream(
+        self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> AsyncIterator[common_pb2.Payload]:
+        """Sends and yields the chunks of the reply."""
+        ...
+
+    async def publish(
+        self, event: message_pb2.Event, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> link_pb2.Published:
+        """Publishes an event at once."""
+        ...
+
+    async def broadcast(
+        self, broadcast: link_pb2.Broadcast, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> message_pb2.BroadcastResult:
+        """Sends to many and returns what became of it at each."""
+        ...
+
+
+class _Staged:
+    """What staging methods return: nothing to wait for, but `await` is accepted."""
+
+    __slots__ = ()
+
+    def __await__(self) -> Generator[None, None, None]:
+        return
+        yield
+
+
+STAGED = _Staged()
+
+
+class Context:
+    """One invocation, as its handler sees it. Valid until the handler ends; not thread-safe.
+
+    message: what is handled. invocation_id: its number on this link. attempt: 1 for the first. agent, key: the
+    instance. deadline: `time.monotonic()` seconds by which it must end, or None. config: the engine configuration.
+    """
+
+    __slots__ = (
+        "_calls",
+        "_logger",
+        "_staged",
+        "agent",
+        "attempt",
+        "cancelled",
+        "config",
+        "deadline",
+        "invocation_id",
+        "key",
+        "message",
+    )
+
+    def __init__(
+        self,
+        message: Message,
+        invocation_id: int = 0,
+        attempt: int = 1,
+        agent: str = "",
+        key: str = "default",
+        deadline: float | None = None,
+        calls: Calls | None = None,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.message = message
+        self.invocation_id = invocation_id
+        self.attempt = attempt
+        self.agent = agent
+        self.key = key
+        self.deadline = deadline
+        self.config: Mapping[str, Any] = config if config is not None else {}
+        self.cancelled = False
+        self._calls = calls
+        self._staged: link_pb2.Effects | None = None
+        self._logger: logging.LoggerAdapter[logging.Logger] | None = None
+
+    @property
+    def address(self) -> AgentReference:
+        """The instance: `agent/key`."""
+        return AgentReference(self.agent, self.key)
+
+    @property
+    def remaining(self) -> timedelta | None:
+        """Time left until the deadline, at least zero; None without a deadline."""
+        return None if self.deadline is None else timedelta(seconds=max(0.0, self.deadline - time.monotonic()))
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Headers of the message."""
+        return self.message.headers
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of the sender, or empty."""
+        return self.message.traceparent
+
+    @property
+    def logger(self) -> logging.LoggerAdapter[logging.Logger]:
+        """A logger named after the agent whose records carry agent, key, invocation and attempt."""
+        if self._logger is None:
+            self._logger = logging.LoggerAdapter(
+                logging.getLogger(self.agent or "amx_engine"),
+                {
+                    "agent": self.agent,
+                    "key": self.key,
+                    "invocation_id": self.invocation_id,
+                    "attempt": self.attempt,
+                    "traceparent": self.traceparent,
+                },
+            )
+        return self._logger
+
+    def send(
+        self,
+        agent: str | AgentReference,
+        content: Any = None,
+        *,
+        key: str = "",
+        handler: str = "",
+        type: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        delay: timedelta | None = None,
+        ttl: timedelta | None = None,
+        id: str = "",
+        durable: bool | None = None,
+    ) -> _Staged:
+        """Stages a one-way message: sent when this invocation commits, never if it fails.
+
+        content: a value or a Message. Raises InvalidValue if it has no JSON form; nothing is staged then.
+        """
+        proto = message_pb2.Message()
+        _message(agent, content, key, handler, type, priority, headers, delay, ttl, id, durable).to_proto(proto)
+        self._effects().messages.append(proto)
+        return STAGED
+
+    emit = send
+
+    def publish(
+        self,
+        topic: str,
+        content: Any = None,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        durable: bool | None = None,
+        key: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        id: str = "",
+    ) -> _Staged:
+        """Stages an event: published when this invocation commits, never if it fails."""
+        event = make_event(topic, content, attributes=attributes, durable=durable, key=key, priority=priority, id=id)
+        self._effects().events.append(event)
+        return STAGED
+
+    def schedule(
+        self,
+        name: str,
+        handler: str,
+        content: Any = None,
+        *,
+        after: timedelta | None = None,
+        every: timedelta | None = None,
+        fixed_delay: timedelta | None = None,
+        cron: str = "",
+        zone: str = "",
+        missed: Missed = "run_once",
+        initial_delay: timedelta | None = None,
+    ) -> _Staged:
+        """Stages a timer of this instance, replacing the one of that name. Exactly one timing must be given.
+
+        after: once. every: fixed rate. fixed_delay: wait after each run. cron: five fields, or six with seconds first,
+        in the IANA `zone`.
+        """
+        definition = make_schedule(
+            name,
+            handler,
+            after=after,
+            every=every,
+            fixed_delay=fixed_delay,
+            cron=cron,
+            zone=zone,
+            missed=missed,
+            initial_delay=initial_delay,
+            key=self.key,
+        )
+        if content is not None:
+            definition.payload.content_type, definition.payload.data = encode_payload(content)
+        self._effects().schedules.append(definition)
+        return STAGED
+
+    def unschedule(self, name: str) -> _Staged:
+        """Stages the removal of a timer of this instance; an unknown name does nothing."""
+        self._effects().cancelled_schedules.append(name)
+        return STAGED
+
+    def subscribe(self, pattern: str, handler: str, filter: str = "") -> _Staged:
+        """Stages a subscription of this instance to events on matching topics."""
+        self._effects().subscriptions.add(pattern=pattern, handler=handler, filter=filter)
+        return STAGED
+
+    def unsubscribe(self, pattern: str) -> _Staged:
+        """Stages the end of this instance's subscription to `pattern`."""
+        self._effects().cancelled_subscriptions.append(pattern)
+        return STAGED
+
+    async def request(
+        self,
+        agent: str | AgentReference,
+        content: Any = None,
+        *,
+        key: str = "",
+        handler: str = "",
+        type: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+        durable: bool | None = None,
+    ) -> Any:
+        """Asks another agent now and returns its value (a ProcessingResult if it returned one).
+
+        Ends at the earlier of `timeout` and this invocation's deadline. Raises AmxError with the callee's reason.
+        """
+        proto = self._outgoing(agent, content, key, handler, type, priority, headers, durable)
+        payload = await self._engine("request").request(
+            proto, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
+        )
+        return decode_reply(payload)
+
+    async def stream(
+        self,
+        agent: str | AgentReference,
+        content: Any = None,
+        *,
+        key: str = "",
+        handler: str = "",
+        type: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> AsyncIterator[Any]:
+        """Asks a streaming handler now and yields its chunks as they come."""
+        proto = self._outgoing(agent, content, key, handler, type, priority, headers, None)
+        chunks = self._engine("stream").stream(
+            proto, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
+        )
+        async for payload in chunks:
+            yield decode_reply(payload)
+
+    async def send_now(
+        self,
+        agent: str | AgentReference,
+        content: Any = None,
+        *,
+        key: str = "",
+        handler: str = "",
+        type: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        delay: timedelta | None = None,
+        ttl: timedelta | None = None,
+        id: str = "",
+        durable: bool | None = None,
+    ) -> str:
+        """Sends at once, whether or not this invocation succeeds; returns the message id when it is accepted."""
+        proto = message_pb2.Message()
+        _message(agent, content, key, handler, type, priority, headers, delay, ttl, id, durable).to_proto(proto)
+        self._trace(proto)
+        accepted = await self._engine("send_now").send(
+            proto, timeout_ms=self._timeout(None), invocation_id=self.invocation_id
+        )
+        return accepted.message_id
+
+    async def publish_now(
+        self,
+        topic: str,
+        content: Any = None,
+        *,
+        attributes: Mapping[str, str] | None = None,
+        durable: bool | None = None,
+        key: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        id: str = "",
+    ) -> int:
+        """Publishes at once, whether or not this invocation succeeds; returns the number of subscribers."""
+        event = make_event(topic, content, attributes=attributes, durable=durable, key=key, priority=priority, id=id)
+        event.traceparent = self.traceparent
+        published = await self._engine("publish_now").publish(
+            event, timeout_ms=self._timeout(None), invocation_id=self.invocation_id
+        )
+        return published.subscribers
+
+    @property
+    def has_effects(self) -> bool:
+        """Whether anything is staged."""
+        return self._staged is not None
+
+    def collect(self, effects: link_pb2.Effects) -> None:
+        """Moves what is staged into `effects`."""
+        staged = self._staged
+        if staged is not None:
+            effects.MergeFrom(staged)
+            self._staged = None
+
+    def _effects(self) -> link_pb2.Effects:
+        staged = self._staged
+        if staged is None:
+            staged = self._staged = link_pb2.Effects()
+        return staged
+
+    def _engine(self, operation: str) -> Calls:
+        if self._calls is None:
+            raise AmxError(
+                FAILED_PRECONDITION,
+                "NO_ENGINE",
+                f"context.{operation} needs an engine, and this context has none;"
+                " run the agent in an AmxEngine or in amx_engine.testing",
+            )
+        return self._calls
+
+    def _outgoing(
+        self,
+        agent: str | AgentReference,
+        content: Any,
+        key: str,
+        handler: str,
+        type: str,
+        priority: Priority | str,
+        headers: Mapping[str, str] | None,
+        durable: bool | None,
+    ) -> message_pb2.Message:
+        proto = message_pb2.Message()
+        _message(agent, content, key, handler, type, priority, headers, None, None, "", durable).to_proto(proto)
+        self._trace(proto)
+        return proto
+
+    def _trace(self, proto: message_pb2.Message) -> None:
+        if not proto.traceparent:
+            proto.traceparent = self.traceparent
+
+    def _timeout(self, timeout: timedelta | None) -> int:
+        remaining = self.remaining
+        if timeout is None:
+            shortest = remaining
+        else:
+            shortest = timeout if remaining is None else min(timeout, remaining)
+        return 0 if shortest is None else max(1, milliseconds(shortest, "timeout"))
+
+
+class ContextSource(Protocol):
+    """Something that makes its context when it is first asked for: most handlers never ask."""
+
+    def context(self) -> Context:
+        """The same context every time."""
+        ...
+
+
+_current: ContextVar[Context | ContextSource] = ContextVar("amx_engine.context")
+
+
+def current_context() -> Context:
+    """The context of the invocation this code runs in. Raises AmxError NO_CONTEXT outside of one."""
+    try:
+        current = _current.get()
+    except LookupError:
+        raise AmxError(
+            FAILED_PRECONDITION, "NO_CONTEXT", "no handler is running here; call this from inside a handler"
+        ) from None
+    return current if isinstance(current, Context) else current.context()
+
+
+def set_current(context: Context | ContextSource) -> Token[Context | ContextSource]:
+    """Makes `context` the current one of this task or thread; undo with `reset_current`."""
+    return _current.set(context)
+
+
+def reset_current(token: Token[Context | ContextSource]) -> None:
+    """Undoes `set_current`."""
+    _current.reset(token)
+
+
+def decode_reply(payload: common_pb2.Payload) -> Any:
+    """The value of a reply or chunk; a ProcessingResult if that is what was returned."""
+    if payload.content_type == RESULT_JSON:
+        return ProcessingResult.from_payload(payload)
+    return decode_payload(payload)
+
+
+def make_event(
+    topic: str,
+    content: Any = None,
+    *,
+    attributes: Mapping[str, str] | None = None,
+    durable: bool | None = None,
+    key: str = "",
+    priority: Priority | str = Priority.NORMAL,
+    id: str = "",
+) -> message_pb2.Event:
+    """An event as it travels. Raises InvalidInput for an empty topic, InvalidValue for content without JSON form."""
+    if not topic:
+        raise InvalidInput("an event needs a topic, e.g. 'orders.eu.created'", pointer="topic")
+    event = message_pb2.Event(topic=topic, key=key, event_id=id)
+    if priority != Priority.NORMAL:
+        event.priority = Priority.of(priority).value  # type: ignore[assignment]
+    if durable is not None:
+        event.durability = common_pb2.DURABILITY_DURABLE if durable else common_pb2.DURABILITY_VOLATILE
+    if attributes:
+        event.attributes.update(attributes)
+    if content is not None:
+        event.payload.content_type, event.payload.data = encode_payload(content)
+    return event
+
+
+def make_schedule(
+    name: str,
+    handler: str,
+    *,
+    after: timedelta | None = None,
+    every: timedelta | None = None,
+    fixed_delay: timedelta | None = None,
+    cron: str = "",
+    zone: str = "",
+    missed: str = "run_once",
+    initial_delay: timedelta | None = None,
+    key: str = "",
+) -> agent_pb2.ScheduleDefinition:
+    """A schedule as it travels. Raises InvalidInput unless exactly one timing is given and everything is positive."""
+    given = [what for what in (after, every, fixed_delay, cron or None) if what is not None]
+    if len(given) != 1:
+        raise InvalidInput(
+            f"schedule '{name}' has {len(given)} timings; give exactly one of a fixed rate, a fixed delay, a cron"
+            " expression, or a single delay",
+            pointer="schedule",
+        )
+    if missed not in _MISSED:
+        raise InvalidInput(f"schedule '{name}': missed is {missed!r}; use one of {', '.join(_MISSED)}", pointer="missed")
+    if zone and not cron:
+        raise InvalidInput(f"schedule '{name}': a time zone goes with cron only", pointer="zone")
+    definition = agent_pb2.ScheduleDefinition(name=name, handler=handler, missed=_MISSED[missed], key=key)
+    if after is not None:
+        definition.once_after_ms = max(1, milliseconds(after, "after"))
+    elif every is not None:
+        definition.fixed_rate_ms = _positive(every, f"schedule '{name}' interval")
+    elif fixed_delay is not None:
+        definition.fixed_delay_ms = _positive(fixed_delay, f"schedule '{name}' fixed_delay")
+    else:
+        if len(cron.split()) not in (5, 6):
+            raise InvalidInput(
+                f"schedule '{name}': cron {cron!r} has {len(cron.split())} fields; expected five, or six with seconds"
+                " first",
+                pointer="cron",
+            )
+        definition.cron = cron
+        definition.time_zone = zone
+    if initial_delay is not None:
+        definition.initial_delay_ms = max(1, milliseconds(initial_delay, "initial_delay"))
+    return definition
+
+
+def _positive(value: timedelta, what: str) -> int:
+    millis = milliseconds(value, what)
+    if not millis:
+        raise InvalidInput(f"{what} is zero; expected a positive length of time", pointer="interval")
+    return millis
+
+
+def _message(
+    agent: str | AgentReference,
+    content: Any,
+    key: str,
+    handler: str,
+    type: str,
+    priority: Priority | str,
+    headers: Mapping[str, str] | None,
+    delay: timedelta | None,
+    ttl: timedelta | None,
+    id: str,
+    durable: bool | None,
+) -> Message:
+    """A new message to `agent`; a Message given as content keeps what the keywords do not say."""
+    if isinstance(agent, AgentReference):
+        agent, key = agent.name, key or agent.key
+    elif "/" in agent and not key:
+        agent, _, key = agent.partition("/")
+    if not isinstance(content, Message):
+        return Message(
+            content,
+            agent=agent,
+            key=key,
+            handler=handler,
+            type=type,
+            priority=priority,
+            headers=headers,
+            delay=delay,
+            ttl=ttl,
+            id=id,
+            durable=durable,
+        )
+    return readdressed(
+        content,
+        Message(
+            agent=agent,
+            key=key,
+            handler=handler,
+            type=type,
+            priority=priority,
+            headers=headers,
+            delay=delay,
+            ttl=ttl,
+            id=id,
+            durable=durable,
+        ),
+    )
+
+
+def readdressed(message: Message, overrides: Message) -> Message:
+    """A copy of `message` with the fields that `overrides` sets."""
+    proto = message_pb2.Message()
+    message.to_proto(proto)
+    for field in ("sender", "topic"):
+        proto.ClearField(field)  # type: ignore[arg-type]
+    proto.MergeFrom(overrides._proto)
+    return Message.from_proto(proto)

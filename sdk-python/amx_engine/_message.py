@@ -1,0 +1,375 @@
+"""Messages as handlers and senders see them: a thin, lazily decoding view of the wire's Message."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone
+from enum import IntEnum
+from typing import Any, TypeVar, overload
+
+from amx_engine import _values
+from amx_engine._errors import InvalidInput
+from amx.v1 import common_pb2, message_pb2
+
+T = TypeVar("T")
+
+_UNSET: Any = object()
+
+
+class Priority(IntEnum):
+    """How urgent a message is; the lower the number, the sooner. No priority starves.
+
+    Accepted by name everywhere: `Priority("high") is Priority.HIGH`.
+    """
+
+    CRITICAL = 1
+    HIGH = 2
+    NORMAL = 3
+    LOW = 4
+    BACKGROUND = 5
+
+    @classmethod
+    def _missing_(cls, value: object) -> Priority | None:
+        if isinstance(value, str):
+            return cls.__members__.get(value.upper())
+        return cls.NORMAL if value == 0 else None
+
+    @classmethod
+    def of(cls, value: Priority | str | int) -> Priority:
+        """The priority of that name or number. Raises InvalidInput listing the names."""
+        if type(value) is cls:
+            return value
+        try:
+            return cls(value)
+        except ValueError:
+            names = ", ".join(name.lower() for name in cls.__members__)
+            raise InvalidInput(f"priority {value!r} is unknown; use one of {names}", pointer="priority") from None
+
+
+class Message:
+    """A message to an agent instance, or from one.
+
+    content: any value with a JSON form, or a bytes-like `payload` with its `content_type`. type: chooses the handler
+    where none is named. priority: a Priority or its name. headers: text to text, at most 8 KiB together. source: where
+    the application says it came from. id: two durable messages with one id are one message. idempotency_key: a
+    repeated request with it gets the first one's outcome. ttl: how long it may wait in a mailbox. delay: how long it
+    is held back. durable: stored before it is acknowledged (None: what the operation and handler say).
+
+    A delivered message is shared by everyone it is delivered to in this process: treat its content as read-only.
+    """
+
+    __slots__ = ("_content", "_proto")
+
+    _proto: message_pb2.Message
+    _content: Any
+
+    def __init__(
+        self,
+        content: Any = None,
+        *,
+        type: str = "",
+        priority: Priority | str | int = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        source: str = "",
+        id: str = "",
+        idempotency_key: str = "",
+        ttl: timedelta | None = None,
+        delay: timedelta | None = None,
+        durable: bool | None = None,
+        agent: str = "",
+        key: str = "",
+        handler: str = "",
+        payload: bytes | None = None,
+        content_type: str = "",
+        traceparent: str = "",
+    ) -> None:
+        proto = message_pb2.Message()
+        if type:
+            proto.type = type
+        if priority != Priority.NORMAL:
+            proto.priority = Priority.of(priority).value  # type: ignore[assignment]
+        if headers:
+            proto.headers.update(headers)
+        if source:
+            proto.source = source
+        if id:
+            proto.message_id = id
+        if idempotency_key:
+            proto.idempotency_key = idempotency_key
+        if ttl is not None:
+            proto.ttl_ms = milliseconds(ttl, "ttl")
+        if delay is not None:
+            proto.delay_ms = milliseconds(delay, "delay")
+        if durable is not None:
+            proto.durability = common_pb2.DURABILITY_DURABLE if durable else common_pb2.DURABILITY_VOLATILE
+        if agent:
+            proto.agent = agent
+        if key:
+            proto.key = key
+        if handler:
+            proto.handler = handler
+        if traceparent:
+            proto.traceparent = traceparent
+        self._proto = proto
+        if payload is not None:
+            if content is not None:
+                raise InvalidInput("a message has either content or payload, not both", pointer="payload")
+            proto.payload.content_type = content_type or "application/octet-stream"
+            proto.payload.data = payload
+            content = _UNSET
+        self._content = content
+
+    @classmethod
+    def from_proto(cls, proto: message_pb2.Message) -> Message:
+        """A view of `proto`, which must not change afterwards. Decodes nothing yet."""
+        message: Message = cls.__new__(cls)
+        message._proto = proto
+        message._content = _UNSET
+        return message
+
+    @classmethod
+    def from_event(cls, event: message_pb2.Event) -> Message:
+        """The message a subscribed handler gets of a published event; attributes become headers."""
+        proto = message_pb2.Message(
+            topic=event.topic,
+            key=event.key,
+            message_id=event.event_id,
+            sender=event.publisher,
+            traceparent=event.traceparent,
+            priority=event.priority,
+            durability=event.durability,
+        )
+        proto.payload.CopyFrom(event.payload)
+        if event.attributes:
+            proto.headers.update(event.attributes)
+        return cls.from_proto(proto)
+
+    def to_proto(self, target: message_pb2.Message) -> None:
+        """Fills `target` with this message. Raises InvalidValue if the content has no JSON form."""
+        target.CopyFrom(self._proto)
+        if not target.sent_at_ms:
+            target.sent_at_ms = time.time_ns() // 1_000_000
+        content = self._content
+        if content is _UNSET or content is None or target.HasField("payload"):
+            return
+        payload = target.payload
+        payload.content_type, payload.data = encode_payload(content)
+
+    @property
+    def content(self) -> Any:
+        """The content: decoded at first use, the same object afterwards. None if there is none.
+
+        JSON becomes Python values, text stays text, anything else is bytes. Raises InvalidValue if it is not what its
+        content type says.
+        """
+        content = self._content
+        if content is _UNSET:
+            content = self._content = decode_payload(self._proto.payload)
+        return content
+
+    def content_as(self, kind: type[T]) -> T:
+        """The content as a dataclass, pydantic model, TypedDict or other annotated type.
+
+        Raises InvalidInput naming the field that does not fit.
+        """
+        from amx_engine._schema import converter_of
+
+        value: T = converter_of(kind).decode(self.content, "")
+        return value
+
+    @property
+    def payload(self) -> bytes:
+        """The content as it travelled."""
+        return self._proto.payload.data
+
+    @property
+    def content_type(self) -> str:
+        """Media type of the payload; `application/json` if not said."""
+        return self._proto.payload.content_type or _values.JSON
+
+    @property
+    def id(self) -> str:
+        """Identity of the message; empty before the engine minted one."""
+        return self._proto.message_id
+
+    @property
+    def type(self) -> str:
+        """Application type."""
+        return self._proto.type
+
+    @property
+    def agent(self) -> str:
+        """Name of the agent it is for."""
+        return self._proto.agent
+
+    @property
+    def key(self) -> str:
+        """Key of the instance it is for."""
+        return self._proto.key or "default"
+
+    @property
+    def handler(self) -> str:
+        """Handler it names, or empty."""
+        return self._proto.handler
+
+    @property
+    def priority(self) -> Priority:
+        """How urgent it is."""
+        return Priority(int(self._proto.priority))
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        """Application headers; read-only."""
+        return self._proto.headers
+
+    @property
+    def source(self) -> str:
+        """Where the application says it came from."""
+        return self._proto.source
+
+    @property
+    def sender(self) -> str:
+        """Who sent it: `agent/key`, or the subject of the caller's identity. Set by the engine."""
+        return self._proto.sender
+
+    @property
+    def topic(self) -> str:
+        """Topic of the event this message carries, or empty."""
+        return self._proto.topic
+
+    @property
+    def idempotency_key(self) -> str:
+        """Identity of the request across repeats, or empty."""
+        return self._proto.idempotency_key
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context of the sender, or empty."""
+        return self._proto.traceparent
+
+    @property
+    def ttl(self) -> timedelta | None:
+        """How long it may wait in a mailbox; None: without end."""
+        return timedelta(milliseconds=self._proto.ttl_ms) if self._proto.ttl_ms else None
+
+    @property
+    def delay(self) -> timedelta | None:
+        """How long it is held back; None: not at all."""
+        return timedelta(milliseconds=self._proto.delay_ms) if self._proto.delay_ms else None
+
+    @property
+    def durable(self) -> bool | None:
+        """Whether it asks to be stored; None: it does not say."""
+        durability = self._proto.durability
+        return None if not durability else durability == common_pb2.DURABILITY_DURABLE
+
+    @property
+    def sent_at(self) -> datetime | None:
+        """When its sender made it, in UTC; None if unknown."""
+        millis = self._proto.sent_at_ms
+        return datetime.fromtimestamp(millis / 1000, timezone.utc) if millis else None
+
+    def __repr__(self) -> str:
+        proto = self._proto
+        name = f"{proto.agent}/{proto.key or 'default'}" if proto.agent else "unaddressed"
+        what = proto.handler or proto.type or proto.topic
+        return f"<Message {proto.message_id or 'new'} to {name}{'#' + what if what else ''}>"
+
+
+class AgentReference:
+    """The address of one agent instance: `name/key`."""
+
+    __slots__ = ("key", "name")
+
+    def __init__(self, name: str, key: str = "default") -> None:
+        if not name:
+            raise InvalidInput("an agent reference needs the name of an agent", pointer="name")
+        self.name = name
+        self.key = key or "default"
+
+    @classmethod
+    def parse(cls, address: str) -> AgentReference:
+        """The reference of `name/key`, or of `name` alone."""
+        name, _, key = address.partition("/")
+        return cls(name, key)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, AgentReference):
+            return NotImplemented
+        return self.name == other.name and self.key == other.key
+
+    def __hash__(self) -> int:
+        return hash((self.name, self.key))
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.key}"
+
+    def __repr__(self) -> str:
+        return f"AgentReference({str(self)!r})"
+
+
+def encode_payload(content: Any) -> tuple[str, bytes]:
+    """(content type, data) of any value; ("", b"") for None. Raises InvalidValue naming the place."""
+    if content is None:
+        return "", b""
+    if isinstance(content, common_pb2.Payload):
+        return content.content_type, content.data
+    to_payload = getattr(content, "to_payload", None)
+    if to_payload is not None:
+        pair: tuple[str, bytes] = to_payload()
+        return pair
+    return _values.JSON, _values.encode(content)
+
+
+def decode_payload(payload: common_pb2.Payload) -> Any:
+    """The value of a payload: JSON decoded, text as str, anything else as bytes; None if there is none."""
+    kind = payload.content_type
+    data = payload.data
+    if not data and not kind:
+        return None
+    if not kind or kind == _values.JSON:
+        return _values.decode(data)
+    media = kind.partition(";")[0].strip().lower()
+    if media == _values.JSON or media.endswith("+json"):
+        return _values.decode(data)
+    if media.startswith("text/"):
+        try:
+            return data.decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise _values.InvalidValue(f"content says {kind} but is not UTF-8 at byte {error.start}") from None
+    return data
+
+
+@overload
+def milliseconds(value: timedelta | float | str, what: str) -> int: ...
+@overload
+def milliseconds(value: None, what: str) -> None: ...
+def milliseconds(value: timedelta | float | str | None, what: str) -> int | None:
+    """Whole milliseconds, at least 1 for anything above zero.
+
+    value: a timedelta, seconds, or text such as `250ms`, `30s`, `5m`, `24h`, `7d`. Raises InvalidInput naming `what`.
+    """
+    if value is None:
+        return None
+    if isinstance(value, str):
+        value = _parse_period(value, what)
+    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
+    if not 0 <= seconds < 2**53 / 1000:
+        raise InvalidInput(f"{what} is {value!r}; expected zero or a positive length of time", pointer=what)
+    millis = round(seconds * 1000)
+    return 1 if seconds and not millis else millis
+
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def _parse_period(text: str, what: str) -> timedelta:
+    number = text.strip().rstrip("msdh")
+    unit = text.strip()[len(number) :]
+    try:
+        return timedelta(seconds=float(number) * _UNITS[unit])
+    except (KeyError, ValueError, OverflowError):
+        raise InvalidInput(
+            f"{what} is {text!r}; expected a timedelta, seconds, or text such as 250ms, 30s, 5m, 24h, 7d", pointer=what
+        ) from None
