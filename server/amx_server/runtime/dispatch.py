@@ -1,0 +1,1196 @@
+"""The way of a message: accepted, stored if durable, queued, placed, invoked, settled, answered.
+
+State of agents, instances and invocations changes here and nowhere else. What a handler's effects mean is in
+`effects`; events take their short cut in `events`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import partial
+from itertools import count
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from amx.v1 import common_pb2, link_pb2, message_pb2
+from amx_server.core import errors
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError, exhausted, invalid, not_found, unavailable
+from amx_server.memory.instance_memory import InstanceMemory
+from amx_server.runtime.breaker import CircuitState
+from amx_server.runtime.deadlines import Deadlines
+from amx_server.runtime.instances import Agent, HandlerState, Instance, Invocation, ReplySink
+from amx_server.runtime.mailbox import Mailbox
+from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.timers import Timers
+from amx_server.security.identity import Identity
+from amx_server.storage.interface import Commit, MessageState, Store, StoredMessage
+from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.metrics import EngineCounters
+
+if TYPE_CHECKING:
+    from amx_server.runtime.effects import EffectsStage
+    from amx_server.runtime.events import Events
+    from amx_server.runtime.links import LinkSession
+    from amx_server.runtime.monitors import Monitors
+    from amx_server.runtime.routing import Routing
+
+log = get_logger(__name__)
+
+DEFAULT_KEY = "default"
+NORMAL = common_pb2.PRIORITY_NORMAL
+DURABLE = common_pb2.DURABILITY_DURABLE
+VOLATILE = common_pb2.DURABILITY_VOLATILE
+# Failures that say something about the caller or the circumstances, not about the handler's health.
+_NOT_THE_HANDLERS_FAULT = frozenset(
+    {errors.CANCELLED, errors.INVALID_ARGUMENT, errors.NOT_FOUND, errors.PERMISSION_DENIED, errors.UNAUTHENTICATED}
+)
+
+
+class Dispatcher:
+    """Owns every message between its acceptance and its end. Runs on the event loop's thread only."""
+
+    routing: Routing
+    monitors: Monitors
+    effects: EffectsStage
+    events: Events
+
+    def __init__(
+        self, config: EngineConfig, clock: Clock, store: Store, timers: Timers, counters: EngineCounters
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._now = clock.monotonic
+        self._store = store
+        self._timers = timers
+        self.deadlines: Deadlines[Invocation] = Deadlines()
+        self.counters = counters
+        self._ids = count(1)
+        self._seqs = count(store.next_seq)
+        # An epoch never repeats, not even over restarts: what an older engine placed is fenced by the generation.
+        self._epochs = count((store.generation << 40) + 1)
+        self._loads: set[asyncio.Task[None]] = set()
+        self._random = Random().random
+        self.draining = False
+        self.storage_failure: common_pb2.Failure | None = None  # why the last message could not be stored
+        self.instances = 0  # awake
+        self.queued = 0  # messages in mailboxes
+
+    # --- acceptance --------------------------------------------------------------------------------------------------
+
+    def accept(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        sender: str,
+        message: message_pb2.Message,
+        sink: ReplySink,
+        timeout_ms: int = 0,
+        one_way: bool = False,
+        streaming: bool = False,
+    ) -> Invocation | None:
+        """Takes a message in. `sink` gets exactly one outcome, possibly before this returns.
+
+        Returns the invocation, or None where there is none of its own (routed, or joined to an earlier one).
+        Raises AmxError if the message cannot be accepted; nothing has happened then.
+        """
+        agent = namespace.agents.get(message.agent)
+        if agent is None:
+            if message.agent:
+                raise not_found(
+                    "AGENT_UNKNOWN",
+                    f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}';"
+                    " check the name, or start the process that hosts it",
+                    agent=message.agent,
+                )
+            self.routing.route(namespace, identity, sender, message, sink, timeout_ms, one_way, streaming)
+            return None
+        if self.draining:
+            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
+        handler = self.choose_handler(agent, message)
+        spec = handler.spec
+        if spec.permissions:
+            for permission in spec.permissions:
+                identity.require(permission, f"{agent.name}#{handler.name}")
+        key = message.key
+        if not key:
+            key = message.key = DEFAULT_KEY
+        self._check_sizes(message, key)
+        now = self._now()
+        namespace.quota.admit(now)
+        message.sender = sender
+
+        durability = message.durability or spec.durability
+        durable = durability == DURABLE or (one_way and durability != VOLATILE)
+        if message.idempotency_key:
+            if durable:
+                message.message_id = message.message_id or f"idempotent:{message.idempotency_key}"
+            else:
+                joined = namespace.idempotent.join(f"{agent.name}/{message.idempotency_key}", sink)
+                if joined is None:
+                    return None
+                sink = joined
+        active = agent.active
+        if not durable and (active is None or not active.hosts):
+            failure = unavailable(
+                "NO_WORKER",
+                f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
+                agent=agent.name,
+            )
+            sink.fail(failure.to_failure())
+            return None
+        breaker = handler.breaker
+        if breaker is not None and breaker.open and not durable and breaker.state(now) is CircuitState.OPEN:
+            sink.fail(breaker.refusal(f"{agent.name}#{handler.name}", now).to_failure())
+            return None
+
+        instance = agent.instances.get(key)
+        if instance is None:
+            instance = self.wake(agent, key, now)
+        inv = Invocation(next(self._ids), instance, handler, message, sink)
+        inv.streaming = streaming
+        priority = message.priority
+        if priority:
+            inv.priority = priority if priority <= 5 else NORMAL
+        if not one_way:
+            inv.deadline = now + (timeout_ms / 1000 if timeout_ms else self._config.delivery.default_timeout)
+        if message.ttl_ms:
+            inv.expires_at = now + message.ttl_ms / 1000
+        if inv.deadline or inv.expires_at:
+            due = min(inv.deadline or inv.expires_at, inv.expires_at or inv.deadline)
+            inv.token = self.deadlines.add(inv, due)
+        if durable:
+            try:
+                self.check_room(instance)
+                self._store_first(namespace, inv, one_way)
+            except AmxError:
+                self._end(inv)
+                raise
+        elif instance.storing:
+            # Durable messages that came earlier are on their way to disk: queue behind them.
+            instance.storing += 1
+            self._store.submit(Commit(done=partial(self._after_earlier, inv, one_way)))
+        else:
+            self._enqueue(inv)
+            if one_way and inv.sink is not None:
+                inv.sink = None
+                sink.accepted(message.message_id or f"inv-{inv.id}", False)
+        return inv
+
+    def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
+        """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""
+        name = message.handler
+        if not name:
+            version = agent.active
+            if version is None:
+                raise unavailable(
+                    "NO_WORKER", f"agent '{agent.name}' has no version in use; start a process that hosts it"
+                )
+            name = message.handler = version.spec.choose(message.type)
+        handler = agent.handlers.get(name)
+        if handler is None:
+            raise not_found(
+                "HANDLER_UNKNOWN",
+                f"agent '{agent.name}' has no handler '{name}'; it has: {', '.join(sorted(agent.handlers)) or 'none'}",
+                agent=agent.name,
+                handler=name,
+            )
+        return handler
+
+    def _check_sizes(self, message: message_pb2.Message, key: str) -> None:
+        limits = self._config.limits
+        if len(key) * 4 > limits.max_key_bytes and len(key.encode()) > limits.max_key_bytes:
+            raise invalid(
+                "KEY_TOO_LONG", f"the instance key has {len(key.encode())} bytes, {limits.max_key_bytes} are allowed"
+            )
+        headers = message.headers
+        if headers:
+            size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
+            if size > limits.max_header_bytes:
+                raise invalid(
+                    "HEADERS_TOO_LARGE",
+                    f"the headers have {size} bytes together, {limits.max_header_bytes} are allowed;"
+                    " put large values into the payload",
+                )
+
+    # --- durable messages --------------------------------------------------------------------------------------------
+
+    def stored_message(self, namespace: Namespace, inv: Invocation) -> StoredMessage:
+        """The row that `inv` is stored as. Mints the message id and the sequence number where they are missing."""
+        message = inv.message
+        inv.seq = next(self._seqs)
+        if not message.message_id:
+            message.message_id = f"msg-{self._store.generation}-{inv.seq}"
+        now_ms = self._clock.now_ms()
+        inv.accepted_at_ms = now_ms
+        return StoredMessage(
+            inv.seq,
+            namespace.name,
+            message.message_id,
+            inv.instance.agent.name,
+            inv.instance.key,
+            inv.handler.name,
+            inv.priority,
+            now_ms,
+            message.SerializeToString(),
+            available_at_ms=now_ms + message.delay_ms if message.delay_ms else 0,
+            expires_at_ms=now_ms + message.ttl_ms if message.ttl_ms else 0,
+        )
+
+    def _store_first(self, namespace: Namespace, inv: Invocation, one_way: bool) -> None:
+        message = inv.message
+        message.durability = DURABLE
+        row = self.stored_message(namespace, inv)
+        namespace.quota.require_room(len(row.body))
+        namespace.quota.store(len(row.body))
+        inv.instance.storing += 1
+        commit = Commit(done=_nothing, insert=[row])
+        commit.done = partial(self._stored, namespace, inv, one_way, commit)
+        self._store.submit(commit)
+
+    def _stored(
+        self, namespace: Namespace, inv: Invocation, one_way: bool, commit: Commit, error: BaseException | None
+    ) -> None:
+        instance = inv.instance
+        instance.storing -= 1
+        sink = inv.sink
+        if error is not None:
+            namespace.quota.store(-len(commit.insert[0].body))
+            self._end(inv)
+            self.storage_failure = failure_of(error)
+            if sink is not None:
+                sink.fail(self.storage_failure)
+        elif commit.duplicates:
+            namespace.quota.store(-len(commit.insert[0].body))
+            self._end(inv)
+            if sink is None:
+                pass
+            elif one_way:
+                sink.accepted(inv.message.message_id, True)
+            else:
+                self._join_stored(namespace, inv.message.message_id, sink)
+        else:
+            self.storage_failure = None
+            namespace.durable[inv.message.message_id] = inv
+            if one_way:
+                inv.sink = None
+                if sink is not None:
+                    sink.accepted(inv.message.message_id, False)
+            if inv.done:  # the deadline passed meanwhile
+                self._finish_stored(inv, MessageState.CANCELLED, None)
+            else:
+                self.enqueue_stored(inv)
+
+    def prepare_stored(self, namespace: Namespace, identity: Identity, message: message_pb2.Message) -> Invocation:
+        """The invocation of a durable one-way message that is to be stored with somebody's commit.
+
+        Raises AmxError if it cannot be accepted. Follow with `stored_message`, then `stored_with_commit`.
+        """
+        agent = namespace.agents.get(message.agent)
+        if agent is None:
+            raise not_found(
+                "AGENT_UNKNOWN",
+                f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}'",
+                agent=message.agent,
+            )
+        handler = self.choose_handler(agent, message)
+        for permission in handler.spec.permissions:
+            identity.require(permission, f"{agent.name}#{handler.name}")
+        key = message.key
+        if not key:
+            key = message.key = DEFAULT_KEY
+        self._check_sizes(message, key)
+        now = self._now()
+        instance = self.wake(agent, key, now)
+        self.check_room(instance)
+        message.durability = DURABLE
+        inv = Invocation(next(self._ids), instance, handler, message, None)
+        if message.priority:
+            inv.priority = message.priority if message.priority <= 5 else NORMAL
+        return inv
+
+    def stored_with_commit(self, namespace: Namespace, inv: Invocation, commit: Commit) -> None:
+        """The commit that held the message of `inv` is on disk."""
+        message = inv.message
+        if message.message_id in commit.duplicates:
+            self.counters.duplicates += 1
+            return
+        namespace.durable[message.message_id] = inv
+        namespace.quota.store(message.ByteSize())
+        if message.ttl_ms:
+            inv.expires_at = self._now() + message.ttl_ms / 1000
+            inv.token = self.deadlines.add(inv, inv.expires_at)
+        self.enqueue_stored(inv)
+
+    def enqueue_stored(self, inv: Invocation) -> None:
+        """Queues a message that is on disk, now or after its delay."""
+        delay_ms = inv.message.delay_ms
+        if delay_ms and inv.attempt == 0:
+            self._timers.at(self._now() + delay_ms / 1000, partial(self._enqueue, inv))
+        else:
+            self._enqueue(inv)
+
+    def _after_earlier(self, inv: Invocation, one_way: bool, error: BaseException | None) -> None:
+        inv.instance.storing -= 1
+        if inv.done:
+            return
+        sink = inv.sink
+        self._enqueue(inv)
+        if one_way and sink is not None and inv.sink is not None:
+            inv.sink = None
+            sink.accepted(inv.message.message_id or f"inv-{inv.id}", False)
+
+    def _join_stored(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
+        """Gives `sink` the outcome of an earlier message with this id, now or when it is known."""
+        earlier = namespace.durable.get(message_id)
+        if earlier is not None and not earlier.done:
+            if earlier.waiters is None:
+                earlier.waiters = []
+            earlier.waiters.append(partial(self._join_stored, namespace, message_id, sink))
+            return
+        self._background(self._answer_from_store(namespace, message_id, sink))
+
+    async def _answer_from_store(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
+        try:
+            await self._store.flush()
+            row = await self._store.message(namespace.name, message_id)
+        except AmxError as error:
+            sink.fail(error.to_failure())
+            return
+        if row is None:
+            sink.fail(not_found("MESSAGE_UNKNOWN", f"message '{message_id}' is no longer kept").to_failure())
+            return
+        reply = link_pb2.Reply.FromString(row.outcome) if row.outcome else link_pb2.Reply()
+        if reply.HasField("failure"):
+            sink.fail(reply.failure)
+        else:
+            sink.result(reply.result)
+
+    def restore(self, namespace: Namespace, row: StoredMessage) -> None:
+        """Takes a stored message up again after a restart. One whose agent is not known any more stays stored."""
+        try:
+            message = message_pb2.Message.FromString(row.body)
+        except DecodeError:
+            log.error("stored_message_unreadable", message_id=row.message_id, seq=row.seq)
+            return
+        agent = namespace.agents.get(row.agent)
+        handler = agent.handlers.get(row.handler) if agent else None
+        if agent is None or handler is None:
+            log.error("stored_message_without_agent", message_id=row.message_id, agent=row.agent, handler=row.handler)
+            return
+        now, now_ms = self._now(), self._clock.now_ms()
+        instance = agent.instances.get(row.key) or self.wake(agent, row.key, now)
+        inv = Invocation(next(self._ids), instance, handler, message, None)
+        inv.seq = row.seq
+        inv.attempt = row.attempts
+        inv.priority = row.priority
+        inv.accepted_at_ms = row.accepted_at_ms
+        namespace.durable[row.message_id] = inv
+        if row.expires_at_ms:
+            inv.expires_at = now + (row.expires_at_ms - now_ms) / 1000
+            inv.token = self.deadlines.add(inv, inv.expires_at)
+        if row.available_at_ms > now_ms:
+            self._timers.at(now + (row.available_at_ms - now_ms) / 1000, partial(self._enqueue, inv))
+        else:
+            self._enqueue(inv)
+
+    # --- instances ---------------------------------------------------------------------------------------------------
+
+    def wake(self, agent: Agent, key: str, now: float) -> Instance:
+        """The instance `key` of `agent`, created if it is not awake. Raises AmxError at the limit of instances."""
+        instance = agent.instances.get(key)
+        if instance is None:
+            if self.instances >= self._config.limits.max_instances:
+                raise exhausted(
+                    "INSTANCE_LIMIT",
+                    f"{self.instances} instances are awake, limits.max_instances allows no more;"
+                    " wait for idle ones to hibernate, or raise the limit",
+                    retry_delay_ms=1000,
+                )
+            instance = agent.instances[key] = Instance(agent, key)
+            instance.last_active = now
+            agent.hibernated.pop(key, None)
+            self.instances += 1
+        return instance
+
+    def hibernate(self, instance: Instance, now: float) -> bool:
+        """Puts an idle instance to sleep: its place and its memory in RAM are given up. False if it is not idle."""
+        if instance.busy or instance.storing or instance.loading or instance.mailbox:
+            return False
+        agent = instance.agent
+        del agent.instances[instance.key]
+        self.instances -= 1
+        if len(agent.hibernated) < self._config.instances.hibernated_kept:
+            agent.hibernated[instance.key] = instance.last_active
+        self._leave(instance)
+        return True
+
+    def _leave(self, instance: Instance) -> None:
+        """Takes the instance off its link."""
+        link = instance.link
+        if link is not None and instance.epoch and link.open:
+            item = link.outbox.add(16)
+            item.deactivate.epochs.append(instance.epoch)
+        instance.link = None
+        instance.epoch = 0
+        instance.link_version = -1
+
+    def forget_activation(self, instance: Instance) -> None:
+        """What the link holds of this instance is void: the next invocation starts a new activation."""
+        self._leave(instance)
+
+    def slot(self, instance: Instance) -> LinkSession | None:
+        """The link that may run a message of this instance now, placing the instance if need be; None if there is
+        none with credit: the agent's ready queue is served when one has.
+        """
+        active = instance.agent.active
+        link = instance.link
+        if link is not None and instance.version is active and link.accepting and link.in_flight < link.credit:
+            return link
+        if active is None:
+            return None
+        hosts = active.hosts
+        size = len(hosts)
+        for offset in range(size):
+            candidate = hosts[(active.turn + offset) % size]
+            if candidate.accepting and candidate.in_flight < candidate.credit:
+                active.turn = (active.turn + offset + 1) % size
+                if candidate is not link or instance.version is not active:
+                    if instance.delivering or instance.concurrent:
+                        return None  # it must not run in two places; it moves when the last one has ended
+                    self._leave(instance)
+                    instance.link = candidate
+                    instance.version = active
+                    instance.epoch = next(self._epochs)
+                return candidate
+        for host in hosts:
+            host.starved = True
+        return None
+
+    # --- queueing and running ----------------------------------------------------------------------------------------
+
+    def _enqueue(self, inv: Invocation) -> None:
+        if inv.done:
+            return
+        instance = inv.instance
+        agent = instance.agent
+        if agent.instances.get(instance.key) is not instance:
+            # It hibernated while the message waited for its time.
+            instance = inv.instance = self.wake(agent, instance.key, self._now())
+        mailbox = instance.mailbox
+        if inv.concurrent:
+            if not instance.loading and (mailbox is None or not mailbox) and inv.operation is None:
+                link = self.slot(instance)
+                if link is not None and not self._needs_memory(instance):
+                    self._admit(inv, link)
+                    return
+        elif (
+            instance.running is None
+            and not instance.delivering
+            and not instance.loading
+            and (mailbox is None or not mailbox)
+        ):
+            if inv.operation is None:
+                link = self.slot(instance)
+                if link is not None and not self._needs_memory(instance):
+                    self._admit(inv, link)
+                    return
+            elif not self._needs_memory(instance):
+                self._operate(inv)
+                return
+        if mailbox is None:
+            mailbox = instance.mailbox = Mailbox()
+        quota = agent.namespace.quota
+        if inv.seq or inv.operation is not None:
+            quota.waiting += 1  # it has been taken in already: it waits in any case
+        else:
+            try:
+                self.check_room(instance)
+                quota.enqueue()
+            except AmxError as error:
+                self._end(inv)
+                self._refuse(inv, error)
+                return
+        mailbox.push(inv, inv.priority)
+        agent.queued += 1
+        self.queued += 1
+        if not instance.busy or inv.concurrent:
+            self.advance(instance)
+
+    def _refuse(self, inv: Invocation, error: AmxError) -> None:
+        sink, inv.sink = inv.sink, None
+        if sink is not None:
+            sink.fail(error.to_failure())
+
+    def check_room(self, instance: Instance) -> None:
+        """Raises AmxError MAILBOX_FULL if no more messages may wait for this instance."""
+        mailbox = instance.mailbox
+        if mailbox is None:
+            return
+        active = instance.agent.active
+        capacity = (active.spec.mailbox_capacity if active else 0) or self._config.limits.mailbox_capacity
+        waiting = len(mailbox)
+        if waiting >= capacity:
+            raise exhausted(
+                "MAILBOX_FULL",
+                f"{waiting} messages wait for {instance.address}, no more are taken;"
+                " send slower, or raise mailbox_capacity",
+                retry_delay_ms=100,
+                instance=instance.address,
+            )
+
+    def advance(self, instance: Instance) -> None:
+        """Runs what the instance can run now; queues it for credit if there is none."""
+        running = instance.running
+        if instance.loading:
+            return
+        if running is not None:
+            if running.link is None and running.operation is None and not running.done:
+                # It had the instance to itself when its link was lost: it goes first.
+                link = self.slot(instance)
+                if link is None:
+                    instance.agent.ready.push(instance, running.priority)
+                elif not self._needs_memory(instance):
+                    self._run(running, link)
+            return
+        mailbox = instance.mailbox
+        if mailbox is None:
+            return
+        agent = instance.agent
+        while mailbox and instance.running is None and not instance.delivering:
+            if self._needs_memory(instance):
+                return
+            link = self.slot(instance)
+            if link is None:
+                agent.ready.push(instance, mailbox.peek_priority())
+                return
+            inv = mailbox.pop()
+            if inv is None:
+                break
+            agent.queued -= 1
+            self.queued -= 1
+            agent.namespace.quota.dequeue()
+            if inv.done:
+                continue
+            if inv.operation is not None:
+                self._operate(inv)
+            else:
+                self._admit(inv, link)
+        if not mailbox:
+            instance.mailbox = None
+
+    def _admit(self, inv: Invocation, link: LinkSession) -> None:
+        """Runs the invocation unless its circuit is open: then stored messages wait for it, others are answered."""
+        breaker = inv.handler.breaker
+        if breaker is None or not breaker.open:
+            self._run(inv, link)
+            return
+        now = self._now()
+        if breaker.admit(now):
+            self._run(inv, link)
+            return
+        refusal = breaker.refusal(f"{inv.instance.agent.name}#{inv.handler.name}", now)
+        if inv.seq:
+            self._timers.at(now + refusal.retry_delay_ms / 1000, partial(self._enqueue, inv))
+        else:
+            self._end(inv)
+            self._refuse(inv, refusal)
+
+    def serve(self, link: LinkSession) -> None:
+        """Gives free credit of `link` to events and instances that wait for it."""
+        link.starved = False
+        if link.pending_events:
+            self.events.send_pending(link)
+        for agent in link.hosted:
+            ready = agent.ready
+            while ready and link.accepting and link.in_flight < link.credit:
+                instance = ready.pop()
+                if instance is None:
+                    break
+                self.advance(instance)
+            if ready:
+                link.starved = True
+
+    def _run(self, inv: Invocation, link: LinkSession) -> None:
+        """Sends the invocation to its link. The caller has made sure of credit and of the instance's turn."""
+        instance = inv.instance
+        now = self._now()
+        inv.attempt += 1
+        inv.link = link
+        inv.epoch = instance.epoch
+        inv.started = now
+        inv.chunks = 0
+        if inv.concurrent:
+            instance.concurrent += 1
+        else:
+            instance.running = inv
+        link.in_flight += 1
+        link.running[inv.id] = inv
+        message = inv.message
+        item = link.outbox.add(message.ByteSize() + 48)
+        item.id = inv.id
+        invoke = item.invoke
+        invoke.message.CopyFrom(message)
+        invoke.attempt = inv.attempt
+        invoke.epoch = inv.epoch
+        deadline = inv.deadline
+        if inv.handler.spec.timeout:
+            limit = now + inv.handler.spec.timeout
+            deadline = min(deadline, limit) if deadline else limit
+        elif not deadline:
+            deadline = now + self._config.delivery.attempt_timeout
+        if deadline != inv.deadline or inv.expires_at or inv.token is None:
+            self._watch(inv, deadline)
+        invoke.timeout_ms = max(1, int((deadline - now) * 1000))
+        if inv.streaming:
+            invoke.streaming = True
+            inv.window = self._config.limits.stream_window
+        memory = instance.memory
+        if memory is not None:
+            version = inv.memory_version = invoke.memory_version = memory.version
+            if instance.link_version != version:
+                memory.image(instance.agent.memories, self._clock.now_ms(), invoke.memory)
+                instance.link_version = version
+
+    def _watch(self, inv: Invocation, at: float) -> None:
+        if inv.token is not None:
+            self.deadlines.discard(inv, inv.token)
+        inv.token = self.deadlines.add(inv, at)
+
+    def _needs_memory(self, instance: Instance) -> bool:
+        """Whether the instance must first read its memory from the store; starts that if so."""
+        if instance.memory is not None:
+            return False
+        active = instance.agent.active
+        if active is None or not active.spec.memories:
+            return False
+        if not active.spec.persistent:
+            instance.memory = InstanceMemory()
+            return False
+        if not instance.loading:
+            instance.loading = True
+            self._background(self._load_memory(instance))
+        return True
+
+    async def _load_memory(self, instance: Instance) -> None:
+        agent = instance.agent
+        try:
+            rows = await self._store.memory(agent.namespace.name, agent.name, instance.key)
+        except AmxError as error:
+            log.error("memory_unreadable", instance=instance.address, reason=error.reason, error=error.message)
+            self._timers.at(self._now() + 1.0, partial(self._retry_load, instance))
+            return
+        memory = InstanceMemory()
+        memory.load(rows)
+        instance.memory = memory
+        instance.link_version = -1
+        instance.loading = False
+        self.advance(instance)
+
+    def _retry_load(self, instance: Instance) -> None:
+        instance.loading = False
+        self.advance(instance)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._loads.add(task)
+        task.add_done_callback(self._loads.discard)
+
+    # --- completion --------------------------------------------------------------------------------------------------
+
+    def complete(self, link: LinkSession, id: int, complete: link_pb2.Complete) -> None:
+        """Takes the outcome of an attempt. Late, duplicate and fenced ones are dropped and counted."""
+        inv = link.running.get(id)
+        if inv is None or complete.attempt != inv.attempt or complete.epoch != inv.epoch:
+            if inv is None and id in link.abandoned:
+                link.abandoned.discard(id)
+                link.in_flight -= 1
+                if link.starved:
+                    self.serve(link)
+            self.counters.dropped_completions += 1
+            return
+        del link.running[id]
+        link.in_flight -= 1
+        instance = inv.instance
+        if complete.memory_dropped:
+            instance.link_version = -1
+        outcome = complete.WhichOneof("outcome")
+        if inv.done:
+            # Cancelled or past its deadline: its caller has been answered, its effects are void.
+            instance.link_version = -1
+            self._settled(inv)
+            self._free(inv, link)
+        elif outcome == "result":
+            breaker = inv.handler.breaker
+            if breaker is not None and breaker.failures:
+                breaker.succeeded()
+            if complete.HasField("effects") or inv.seq:
+                self._commit(inv, complete, link)
+            else:
+                self._succeed(inv, complete.result)
+                self._free(inv, link)
+        elif outcome == "failure":
+            self._attempt_failed(inv, complete.failure, link)
+        else:
+            failure = common_pb2.Failure(
+                code=errors.INTERNAL, reason="PROTOCOL_VIOLATION", message="the SDK completed without an outcome"
+            )
+            self._attempt_failed(inv, failure, link)
+
+    def _free(self, inv: Invocation, link: LinkSession | None) -> None:
+        """The instance may run its next message, the link the next instance."""
+        instance = inv.instance
+        instance.last_active = self._now()
+        if inv.concurrent:
+            instance.concurrent -= 1
+        elif instance.running is inv:
+            instance.running = None
+        inv.link = None
+        if instance.mailbox is not None:
+            self.advance(instance)
+        if link is not None and link.starved:
+            self.serve(link)
+
+    def _settled(self, inv: Invocation) -> None:
+        if inv.token is not None:
+            self.deadlines.discard(inv, inv.token)
+            inv.token = None
+
+    def _end(self, inv: Invocation) -> None:
+        """The invocation has its outcome; nothing more will be said about it."""
+        inv.done = True
+        if inv.token is not None:
+            self.deadlines.discard(inv, inv.token)
+            inv.token = None
+        if inv.seq:
+            namespace = inv.instance.agent.namespace
+            if namespace.durable.get(inv.message.message_id) is inv:
+                del namespace.durable[inv.message.message_id]
+        if inv.waiters:
+            for waiter in inv.waiters:
+                waiter()
+            inv.waiters = None
+        if inv.on_end is not None:
+            inv.on_end(inv)
+
+    def _succeed(self, inv: Invocation, payload: common_pb2.Payload) -> None:
+        self._record(inv, payload, None)
+        self._end(inv)
+        sink = inv.sink
+        if sink is not None:
+            sink.result(payload)
+
+    def _record(self, inv: Invocation, payload: common_pb2.Payload | None, failure: common_pb2.Failure | None) -> None:
+        """Counts a processed message and tells the monitors."""
+        seconds = self._now() - inv.started if inv.started else 0.0
+        inv.handler.stats.record(inv.message.type, failure is None, seconds)
+        namespace = inv.instance.agent.namespace
+        if namespace.monitors:
+            self.monitors.processed(namespace, inv.instance, inv.handler, inv.message, payload, failure, seconds)
+
+    def _commit(self, inv: Invocation, complete: link_pb2.Complete, link: LinkSession) -> None:
+        """Stores the result and the effects together; the reply leaves afterwards."""
+        instance = inv.instance
+        commit = Commit(done=_nothing)
+        after: Callable[[], None] | None = None
+        if complete.HasField("effects"):
+            try:
+                after = self.effects.stage(link.identity, instance, complete.effects, commit)
+            except AmxError as error:
+                instance.link_version = -1
+                self._attempt_failed(inv, error.to_failure(), link)
+                return
+            if instance.memory is not None and complete.effects.memory:
+                instance.link_version = -1 if complete.memory_dropped else instance.memory.version
+        if inv.seq:
+            reply = link_pb2.Reply()
+            reply.result.CopyFrom(complete.result)
+            commit.finish.append(
+                (inv.seq, MessageState.SUCCEEDED, reply.SerializeToString(), self._clock.now_ms(), inv.attempt)
+            )
+        if is_empty(commit):
+            if after is not None:
+                after()
+            self._succeed(inv, complete.result)
+            self._free(inv, link)
+            return
+        payload = common_pb2.Payload()
+        payload.CopyFrom(complete.result)
+        commit.done = partial(self._committed, inv, payload, after, link)
+        self._settled(inv)
+        self._store.submit(commit)
+        # The slot on the link is free; the instance stays taken until the commit is on disk.
+        inv.link = link
+        if link.starved:
+            self.serve(link)
+
+    def _committed(
+        self,
+        inv: Invocation,
+        payload: common_pb2.Payload,
+        after: Callable[[], None] | None,
+        link: LinkSession,
+        error: BaseException | None,
+    ) -> None:
+        instance = inv.instance
+        if error is None:
+            if after is not None:
+                after()
+            if inv.seq:
+                instance.agent.namespace.quota.store(-inv.message.ByteSize())
+            self._succeed(inv, payload)
+            self._free(inv, link)
+            return
+        # Nothing of it happened. What was applied in memory is void: read it again from the store.
+        self.void_memory(instance)
+        failure = failure_of(error)
+        log.error("commit_failed", instance=instance.address, reason=failure.reason, error=failure.message)
+        if inv.seq:
+            inv.failure = failure
+            inv.attempt -= 1
+            self._free_instance(inv)
+            self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
+        else:
+            self._record(inv, None, failure)
+            self._end(inv)
+            if inv.sink is not None:
+                inv.sink.fail(failure)
+            self._free(inv, link)
+
+    def void_memory(self, instance: Instance) -> None:
+        """Drops what the engine and the link hold of the instance's memory; it is read again when next needed."""
+        instance.memory = None
+        instance.link_version = -1
+        if not instance.delivering and not instance.concurrent:
+            self.forget_activation(instance)
+
+    def _free_instance(self, inv: Invocation) -> None:
+        self._free(inv, None)
+
+    def _attempt_failed(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
+        """Another attempt, or the end. `failure` may be part of a frame: it is copied where it is kept."""
+        instance = inv.instance
+        reason = failure.reason
+        if reason == "MEMORY_NOT_HELD" and inv.redeliveries < self._config.delivery.redelivery_attempts:
+            inv.redeliveries += 1
+            inv.attempt -= 1
+            instance.link_version = -1
+            if inv.concurrent:
+                instance.concurrent -= 1
+                inv.link = None
+                self._enqueue(inv)
+            else:
+                inv.link = None
+                self.advance(instance)
+            return
+        now = self._now()
+        if not failure.source:
+            failure.source = f"{instance.address}#{inv.handler.name}"
+        breaker = inv.handler.breaker
+        if breaker is not None:
+            if failure.code in _NOT_THE_HANDLERS_FAULT:
+                breaker.abandoned()
+            elif breaker.failed(now):
+                log.warning("circuit_opened", agent=instance.agent.name, handler=inv.handler.name, reason=reason)
+        kept = inv.failure = common_pb2.Failure()
+        kept.CopyFrom(failure)
+        delay_ms = None
+        if not inv.chunks:
+            delay_ms = inv.handler.retry.delay_ms(inv.attempt, kept, bool(inv.seq), self._random)
+        if delay_ms is not None and (not inv.deadline or now + delay_ms / 1000 < inv.deadline):
+            self.counters.retries += 1
+            if inv.seq:
+                reply = link_pb2.Reply()
+                reply.failure.CopyFrom(kept)
+                commit = Commit(done=_nothing)
+                commit.retry.append((inv.seq, inv.attempt, self._clock.now_ms() + delay_ms, reply.SerializeToString()))
+                self._store.submit(commit)
+            self._settled(inv)
+            if inv.deadline:
+                inv.token = self.deadlines.add(inv, inv.deadline)
+            self._timers.at(now + delay_ms / 1000, partial(self._enqueue, inv))
+            self._free(inv, link)
+            return
+        self._fail_for_good(inv, kept, link)
+
+    def _fail_for_good(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
+        self._record(inv, None, failure)
+        sink = inv.sink
+        if inv.seq:
+            self._finish_stored(inv, MessageState.FAILED if sink is not None else MessageState.DEAD, failure)
+        self._end(inv)
+        if sink is not None:
+            sink.fail(failure)
+        self._free(inv, link)
+
+    def _finish_stored(self, inv: Invocation, state: MessageState, failure: common_pb2.Failure | None) -> None:
+        reply = link_pb2.Reply()
+        if failure is not None:
+            reply.failure.CopyFrom(failure)
+        commit = Commit(done=_nothing)
+        commit.finish.append((inv.seq, state, reply.SerializeToString(), self._clock.now_ms(), inv.attempt))
+        if state is MessageState.DEAD:
+            self.counters.dead_lettered += 1
+            log.warning(
+                "message_dead",
+                agent=inv.instance.agent.name,
+                key=inv.instance.key,
+                handler=inv.handler.name,
+                message_id=inv.message.message_id,
+                attempts=inv.attempt,
+                reason=failure.reason if failure else "",
+            )
+        else:
+            inv.instance.agent.namespace.quota.store(-inv.message.ByteSize())
+        commit.done = partial(self._finish_failed, commit)
+        self._store.submit(commit)
+
+    def _finish_failed(self, commit: Commit, error: BaseException | None) -> None:
+        if error is not None:
+            # The disk may be full: until it is written the message would run again after a restart.
+            self._timers.at(self._now() + 1.0, partial(self._store.submit, commit))
+
+    # --- chunks, cancellation, deadlines, losses ---------------------------------------------------------------------
+
+    def chunk(self, link: LinkSession, id: int, payload: common_pb2.Payload) -> None:
+        """Passes a part of a streamed reply on."""
+        inv = link.running.get(id)
+        if inv is None or inv.done:
+            return
+        inv.chunks += 1
+        if inv.window <= 0:
+            failure = common_pb2.Failure(
+                code=errors.FAILED_PRECONDITION,
+                reason="PROTOCOL_VIOLATION",
+                message=f"{inv.instance.address}#{inv.handler.name} sent more chunks than its reader allowed",
+                source="engine",
+            )
+            self._cancel_running(inv, failure.message)
+            self._answer_early(inv, failure, MessageState.FAILED)
+            return
+        inv.window -= 1
+        if inv.sink is not None and inv.streaming:
+            inv.sink.chunk(payload)
+        else:
+            self.grant_chunks(inv, 1)  # nobody reads: the handler may go on
+
+    def grant_chunks(self, inv: Invocation, chunks: int) -> None:
+        """The reader has taken chunks; the handler may send as many more."""
+        link = inv.link
+        if link is None or inv.done or link.running.get(inv.id) is not inv:
+            return
+        inv.window += chunks
+        item = link.outbox.add(16)
+        item.id = inv.id
+        item.credit.chunks = chunks
+
+    def cancel(self, inv: Invocation, reason: str) -> bool:
+        """Cancels a message that has not ended. Its sink, if any, gets CANCELLED. Returns whether it had not ended."""
+        if inv.done or self._committing(inv):
+            return False
+        failure = common_pb2.Failure(
+            code=errors.CANCELLED, reason="CANCELLED", message=reason or "cancelled", source="engine"
+        )
+        self._cancel_running(inv, failure.message)
+        self._answer_early(inv, failure, MessageState.CANCELLED)
+        return True
+
+    @staticmethod
+    def _committing(inv: Invocation) -> bool:
+        return inv.link is not None and inv.link.running.get(inv.id) is not inv
+
+    def _cancel_running(self, inv: Invocation, reason: str) -> None:
+        link = inv.link
+        if link is not None and link.running.get(inv.id) is inv and not inv.cancelling:
+            inv.cancelling = True
+            item = link.outbox.add(32 + len(reason))
+            item.id = inv.id
+            item.cancel.reason = reason
+
+    def _answer_early(self, inv: Invocation, failure: common_pb2.Failure, state: MessageState) -> None:
+        """Ends an invocation from the engine's side. If a handler still runs, its instance is freed when it stops."""
+        if self._committing(inv):
+            return  # what the handler did is on its way to disk: it has happened
+        sink, inv.sink = inv.sink, None
+        running = inv.link is not None
+        if inv.seq and not inv.done:
+            self._finish_stored(inv, state, failure)
+        self._record(inv, None, failure)
+        self._end(inv)
+        if running:
+            inv.token = self.deadlines.add(inv, self._now() + self._config.delivery.cancel_grace)
+        elif inv.instance.running is inv:
+            self._free(inv, None)
+        if sink is not None:
+            sink.fail(failure)
+
+    def expire(self, now: float) -> None:
+        """Acts on every deadline that has passed."""
+        for inv in self.deadlines.expired(now):
+            inv.token = None
+            if inv.done:
+                self._abandon(inv)
+                continue
+            waiting = inv.link is None
+            if waiting and inv.expires_at and now >= inv.expires_at and not (inv.deadline and now >= inv.deadline):
+                failure = common_pb2.Failure(
+                    code=errors.DEADLINE_EXCEEDED,
+                    reason="MESSAGE_EXPIRED",
+                    message=f"the message waited {inv.message.ttl_ms} ms for {inv.instance.address}, its whole ttl",
+                    source="engine",
+                )
+                self._answer_early(inv, failure, MessageState.FAILED if inv.sink else MessageState.DEAD)
+            elif waiting and not inv.deadline:
+                continue  # an attempt's time limit, after the attempt
+            else:
+                self._overdue(inv, now)
+
+    def _overdue(self, inv: Invocation, now: float) -> None:
+        where = "waiting" if inv.link is None else f"in its handler '{inv.handler.name}'"
+        failure = common_pb2.Failure(
+            code=errors.DEADLINE_EXCEEDED,
+            reason="DEADLINE_EXCEEDED",
+            message=f"the deadline passed while the message was {where} at {inv.instance.address}",
+            retryable=True,
+            source="engine",
+        )
+        caller_waits = inv.sink is not None and inv.deadline and now >= inv.deadline
+        if caller_waits or not inv.seq:
+            self._cancel_running(inv, "deadline exceeded")
+            self._answer_early(inv, failure, MessageState.FAILED)
+            return
+        # A durable message whose attempt took too long: the attempt ends, the message may have another.
+        link = inv.link
+        if link is not None and link.running.get(inv.id) is inv:
+            self._cancel_running(inv, "attempt timed out")
+            inv.cancelling = False
+            self._detach(inv, link)
+            self._attempt_failed(inv, failure, None)
+
+    def _detach(self, inv: Invocation, link: LinkSession) -> None:
+        """Gives up on an attempt whose handler does not end: its slot stays taken, its instance moves on."""
+        del link.running[inv.id]
+        link.abandoned.add(inv.id)
+        if not inv.concurrent:
+            self.forget_activation(inv.instance)
+
+    def _abandon(self, inv: Invocation) -> None:
+        link = inv.link
+        if link is None or link.running.get(inv.id) is not inv:
+            return
+        log.warning(
+            "handler_does_not_stop",
+            agent=inv.instance.agent.name,
+            key=inv.instance.key,
+            handler=inv.handler.name,
+            link_id=link.link_id,
+        )
+        self._detach(inv, link)
+        self._free(inv, link)
+
+    def link_lost(self, link: LinkSession) -> None:
+        """The link is gone for good: what ran there runs again elsewhere with the next attempt."""
+        running = list(link.running.values())
+        link.running.clear()
+        link.abandoned.clear()
+        link.in_flight = 0
+        for inv in running:
+            instance = inv.instance
+            inv.link = None
+            self._settled(inv)
+            if instance.link is link:
+                instance.link = None
+                instance.epoch = 0
+                instance.link_version = -1
+            if inv.handler.breaker is not None:
+                inv.handler.breaker.abandoned()
+            if inv.done:
+                self._free(inv, None)
+                continue
+            inv.redeliveries += 1
+            self.counters.redeliveries += 1
+            if inv.chunks or inv.redeliveries > self._config.delivery.redelivery_attempts:
+                failure = unavailable(
+                    "LINK_LOST",
+                    f"the process that ran {instance.address}#{inv.handler.name} disconnected"
+                    + (" after it had sent chunks" if inv.chunks else f" {inv.redeliveries} times"),
+                ).to_failure()
+                self._fail_for_good(inv, failure, None)
+                continue
+            if not inv.seq and (instance.agent.active is None or not instance.agent.active.hosts):
+                failure = unavailable(
+                    "LINK_LOST",
+                    f"the process that ran {instance.address}#{inv.handler.name} disconnected and no other hosts it",
+                ).to_failure()
+                self._fail_for_good(inv, failure, None)
+                continue
+            if inv.deadline:
+                inv.token = self.deadlines.add(inv, inv.deadline)
+            if inv.concurrent:
+                instance.concurrent -= 1
+                self._enqueue(inv)
+            else:
+                self.advance(instance)
+
+    def next_id(self) -> int:
+        """A new invocation or delivery id."""
+        return next(self._ids)
+
+    def enqueue_event(
+        self, instance: Instance, handler: HandlerState, message: message_pb2.Message, sink: ReplySink
+    ) -> None:
+        """Queues a volatile event for one subscriber that cannot get it together with others."""
+        self._enqueue(Invocation(next(self._ids), instance, handler, message, sink))
+
+    # --- work inside the engine that needs an instance to itself -----------------------------------------------------
+
+    def operate(self, agent: Agent, key: str, operation: Callable[[Instance], None]) -> None:
+        """Runs `operation` when the instance is idle and its memory is loaded, in turn with its messages."""
+        instance = self.wake(agent, key, self._now())
+        if not agent.handlers:
+            raise unavailable("NO_WORKER", f"agent '{agent.name}' has no version in use")
+        handler = next(iter(agent.handlers.values()))
+        inv = Invocation(next(self._ids), instance, handler, message_pb2.Message(), None)
+        inv.operation = partial(operation, instance)
+        inv.concurrent = False
+        inv.priority = common_pb2.PRIORITY_HIGH
+        self._enqueue(inv)
+
+    def _operate(self, inv: Invocation) -> None:
+        assert inv.operation is not None
+        inv.done = True
+        inv.operation()
+
+
+def _nothing(error: BaseException | None) -> None:
+    """For commits nobody waits for."""
+
+
+def is_empty(commit: Commit) -> bool:
+    """Whether the commit has nothing to store."""
+    return not (
+        commit.insert
+        or commit.finish
+        or commit.memory_put
+        or commit.memory_remove
+        or commit.memory_clear
+        or commit.schedule_put
+        or commit.schedule_remove
+        or commit.subscription_put
+        or commit.subscription_remove
+        or commit.retry
+        or commit.drop
+    )
+
+
+def failure_of(error: BaseException) -> common_pb2.Failure:
+    """The failure that describes an exception from the store."""
+    if isinstance(error, AmxError):
+        return error.to_failure()
+    return common_pb2.Failure(
+        code=errors.INTERNAL, reason="INTERNAL", message=f"{type(error).__name__}: {error}", source="engine"
+    )

@@ -1,0 +1,151 @@
+"""What a handler did beside its result: checked, turned into one commit, and carried out once that is on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from amx.v1 import common_pb2, link_pb2, message_pb2
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError
+from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits
+from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, Dispatcher
+from amx_server.runtime.instances import Instance
+from amx_server.runtime.namespaces import Namespace
+from amx_server.security.identity import Identity
+from amx_server.storage.interface import Commit
+from amx_server.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from amx_server.runtime.events import Events
+    from amx_server.runtime.schedules import Schedules
+
+log = get_logger(__name__)
+
+
+class EffectsStage:
+    """Stages effects into commits."""
+
+    def __init__(
+        self, config: EngineConfig, clock: Clock, dispatcher: Dispatcher, events: Events, schedules: Schedules
+    ) -> None:
+        self._clock = clock
+        self._dispatcher = dispatcher
+        self._events = events
+        self._schedules = schedules
+        self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
+
+    def stage(
+        self, identity: Identity, instance: Instance, effects: link_pb2.Effects, commit: Commit
+    ) -> Callable[[], None] | None:
+        """Checks `effects` of a handler of `instance` and adds them to `commit`.
+
+        Returns what to do once the commit is on disk, or None. Raises AmxError if one of them cannot be; then neither
+        the commit's caller nor anyone else may use what was staged.
+        """
+        after: list[Callable[[], None]] = []
+        agent = instance.agent
+        namespace = agent.namespace
+        if effects.messages:
+            self._stage_messages(identity, instance, effects, commit, after)
+        for event in effects.events:
+            event.publisher = instance.address
+            identity.require("events:publish", f"publishing '{event.topic}'")
+            copy = message_pb2.Event()
+            copy.CopyFrom(event)
+            self._events.stage(namespace, identity, copy, commit, after)
+        if effects.schedules or effects.cancelled_schedules:
+            self._schedules.stage(instance, effects.schedules, effects.cancelled_schedules, commit, after)
+        if effects.subscriptions or effects.cancelled_subscriptions:
+            self._events.stage_subscriptions(
+                instance, effects.subscriptions, effects.cancelled_subscriptions, commit, after
+            )
+        changes = effects.memory
+        if changes:
+            memory = instance.memory
+            if memory is None:
+                memory = instance.memory = InstanceMemory()
+            if namespace.quota.limits.stored_bytes:
+                namespace.quota.require_room(effects.ByteSize())
+            stored_before = memory.stored_bytes
+            memory.apply(
+                changes,
+                agent.memories,
+                self._clock.now_ms(),
+                namespace.name,
+                agent.name,
+                instance.key,
+                commit,
+                self._limits,
+            )
+            namespace.quota.store(memory.stored_bytes - stored_before)
+        if not after:
+            return None
+        if len(after) == 1:
+            return after[0]
+        return partial(_run_all, after)
+
+    def _stage_messages(
+        self,
+        identity: Identity,
+        instance: Instance,
+        effects: link_pb2.Effects,
+        commit: Commit,
+        after: list[Callable[[], None]],
+    ) -> None:
+        namespace = instance.agent.namespace
+        sender = instance.address
+        for staged in effects.messages:
+            message = message_pb2.Message()
+            message.CopyFrom(staged)
+            message.sender = sender
+            identity.require("messages:send", f"sending to '{message.agent}'")
+            if message.durability == VOLATILE or not message.agent:
+                after.append(partial(self._send, namespace, identity, sender, message))
+                continue
+            inv = self._dispatcher.prepare_stored(namespace, identity, message)
+            row = self._dispatcher.stored_message(namespace, inv)
+            namespace.quota.require_room(len(row.body))
+            commit.insert.append(row)
+            after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
+
+    def _send(self, namespace: Namespace, identity: Identity, sender: str, message: message_pb2.Message) -> None:
+        try:
+            self._dispatcher.accept(namespace, identity, sender, message, Unheard(message), one_way=True)
+        except AmxError as error:
+            log.warning("emitted_message_refused", agent=message.agent, sender=sender, reason=error.reason)
+
+
+class Unheard:
+    """The sink of a message nobody waits for: failures are logged."""
+
+    __slots__ = ("_message",)
+
+    def __init__(self, message: message_pb2.Message) -> None:
+        self._message = message
+
+    def accepted(self, message_id: str, duplicate: bool) -> None:
+        pass
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        pass
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        pass
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        log.warning(
+            "message_lost",
+            agent=self._message.agent,
+            key=self._message.key or DEFAULT_KEY,
+            sender=self._message.sender,
+            reason=failure.reason,
+            error=failure.message,
+        )
+
+
+def _run_all(steps: list[Callable[[], None]]) -> None:
+    for step in steps:
+        step()

@@ -1,0 +1,288 @@
+"""The engine: puts the parts together, starts them in order, keeps time, and stops them in order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+
+from amx.v1 import engine_pb2
+from amx_server.core.clock import Clock, SystemClock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import exhausted
+from amx_server.core.version import VERSION
+from amx_server.runtime.broadcast import Broadcasts
+from amx_server.runtime.dead_letters import DeadLetters
+from amx_server.runtime.dispatch import Dispatcher
+from amx_server.runtime.effects import EffectsStage
+from amx_server.runtime.events import Events, Subscriber
+from amx_server.runtime.hibernation import Hibernation
+from amx_server.runtime.idempotency import IdempotentRequests
+from amx_server.runtime.links import LinkConnection, Links
+from amx_server.runtime.memory_access import MemoryAccess
+from amx_server.runtime.monitors import Monitors
+from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.operations import Operations
+from amx_server.runtime.queries import Queries
+from amx_server.runtime.quotas import QuotaLimits, Quotas
+from amx_server.runtime.registry import Registry
+from amx_server.runtime.routing import Routing
+from amx_server.runtime.schedules import Schedules
+from amx_server.runtime.timers import Timers
+from amx_server.runtime.topics import TopicIndex
+from amx_server.security.identity import ANONYMOUS, Identity
+from amx_server.storage import MessageState, Store, StoredAgent, open_store
+from amx_server.telemetry.logs import EngineLog, get_logger
+from amx_server.telemetry.metrics import EngineGauges, EngineMetrics
+
+log = get_logger(__name__)
+
+MAX_NAMESPACES = 10_000
+_TICK_SECONDS = 0.02
+_PURGE_SECONDS = 60.0
+_PURGE_ROWS = 5_000
+_RESTORE_PAGE = 5_000
+
+
+class Engine:
+    """One engine. `async with Engine(config) as engine:` opens the store, takes up what earlier runs left, and runs
+    until it is left; no sockets (see `api.server`).
+
+    Raises AmxError on entering when the store cannot be opened.
+    """
+
+    def __init__(
+        self,
+        config: EngineConfig | None = None,
+        clock: Clock | None = None,
+        *,
+        store: Store | None = None,
+        log: EngineLog | None = None,
+        ticking: bool = True,
+    ) -> None:
+        """store: instead of the configured one; entered and left by the engine. ticking: False with a manual clock:
+        time passes only in `tick`.
+        """
+        self.config = config or EngineConfig()
+        self.clock: Clock = clock or SystemClock()
+        self.log = log or EngineLog(self.config.logging, clock=self.clock)
+        self.metrics = EngineMetrics(self._gauges)
+        self.store: Store = store or open_store(self.config.storage.file)
+        self._ticking = ticking
+        self._stack = AsyncExitStack()
+        self._namespaces: dict[str, Namespace] = {}
+        self._started = False
+        self._draining = False
+        self._started_at = 0.0
+        self._purged_at = 0.0
+        self._dead_letters = 0
+        self._ticker: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Engine:
+        self._stack.enter_context(self.log.installed())
+        try:
+            await self._stack.enter_async_context(self.store)
+            self._compose()
+            await self._restore()
+        except BaseException:
+            await self._stack.aclose()
+            raise
+        self._started_at = self.clock.monotonic()
+        self._started = True
+        if self._ticking:
+            self._ticker = asyncio.create_task(self._tick_forever())
+        log.info("engine_started", version=VERSION, storage=self.store.location, generation=self.store.generation)
+        return self
+
+    def _compose(self) -> None:
+        config, clock, store = self.config, self.clock, self.store
+        limits = {
+            name: QuotaLimits(q.messages_per_second, q.burst, q.mailbox_messages, q.stored_bytes)
+            for name, q in {"": config.quotas.default, **config.quotas.namespaces}.items()
+        }
+        self._quotas = Quotas(limits.pop(""), limits)
+        self._timers = Timers()
+        self.dispatcher = Dispatcher(config, clock, store, self._timers, self.metrics.counters)
+        self.events = Events(config, clock, store, self.dispatcher)
+        self.schedules = Schedules(clock, store, self.dispatcher)
+        self.registry = Registry(config, store, self.dispatcher, self.events, self.schedules, self.metrics)
+        self.broadcasts = Broadcasts(self.dispatcher)
+        self.memory = MemoryAccess(config, clock, store, self.dispatcher)
+        self.queries = Queries(clock, store, self.dispatcher)
+        self.dead_letters = DeadLetters(clock, store, self.dispatcher, self.queries)
+        effects = EffectsStage(config, clock, self.dispatcher, self.events, self.schedules)
+        self.dispatcher.effects = self.events.effects = effects
+        self.dispatcher.events = self.events
+        self.dispatcher.routing = Routing(self.dispatcher)
+        self.dispatcher.monitors = Monitors(self.dispatcher)
+        self.links = Links(config, clock, self.namespace)
+        self.links.operations = Operations(self.dispatcher, self.events, self.broadcasts, self.memory, self.registry)
+        self._hibernation = Hibernation(config, clock, store, self.dispatcher)
+
+    async def _restore(self) -> None:
+        """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
+        agents: dict[str, list[StoredAgent]] = {}
+        for stored_agent in await self.store.agents():
+            agents.setdefault(stored_agent.namespace, []).append(stored_agent)
+        rows = await self.store.schedules()
+        for name, definitions in agents.items():
+            self.registry.restore(self.namespace(name), definitions, [r for r in rows if r.namespace == name])
+        for subscription in await self.store.subscriptions():
+            self.events.restore(self.namespace(subscription.namespace), subscription)
+        for name, size in (await self.store.stored_bytes()).items():
+            self.namespace(name).quota.store(size)
+        after = restored = 0
+        while page := await self.store.pending_messages(after, _RESTORE_PAGE):
+            for row in page:
+                self.dispatcher.restore(self.namespace(row.namespace), row)
+            after = page[-1].seq
+            restored += len(page)
+        for name in self._namespaces:
+            self._dead_letters += await self.store.count_messages(name, MessageState.DEAD)
+        if restored:
+            log.info("messages_restored", messages=restored)
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._started = False
+        if self._ticker is not None:
+            self._ticker.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._ticker
+        self.links.end_all("the engine has stopped")
+        with suppress(Exception):
+            await self.store.flush()
+        log.info("engine_stopped")
+        await self._stack.aclose()
+
+    # --- what others ask for -----------------------------------------------------------------------------------------
+
+    def namespace(self, name: str) -> Namespace:
+        """The namespace `name`, made when first asked for. Raises AmxError at the limit of namespaces."""
+        namespace = self._namespaces.get(name)
+        if namespace is None:
+            if len(self._namespaces) >= MAX_NAMESPACES:
+                raise exhausted(
+                    "NAMESPACE_LIMIT", f"an engine has at most {MAX_NAMESPACES} namespaces", retry_delay_ms=0
+                )
+            topics: TopicIndex[Subscriber] = TopicIndex()
+            delivery = self.config.delivery
+            requests = IdempotentRequests(delivery.idempotency_window, delivery.idempotency_keys, self.clock.monotonic)
+            namespace = self._namespaces[name] = Namespace(name, self._quotas.of(name), topics, requests)
+        return namespace
+
+    def open_link(self, identity: Identity = ANONYMOUS) -> LinkConnection:
+        """A connection for one peer: feed it frames, take frames from it, close it."""
+        return LinkConnection(self.links, identity)
+
+    async def drain(self, deadline: float) -> bool:
+        """Takes no new work, tells every link to leave, and waits up to `deadline` seconds for what runs.
+
+        Returns whether everything ended. What did not is redelivered after the next start if it is durable.
+        """
+        self._draining = True
+        self.dispatcher.draining = True
+        self.links.say_goodbye("the engine is shutting down", deadline)
+        try:
+            await asyncio.wait_for(self.links.drained_all(), deadline)
+            await self.store.flush()
+        except TimeoutError:
+            return False
+        return True
+
+    def not_ready(self) -> list[str]:
+        """Why the engine takes no work now, one sentence each; empty: it does."""
+        reasons = []
+        if not self._started:
+            reasons.append("the engine is starting or has stopped")
+        if self._draining:
+            reasons.append("the engine is shutting down")
+        if self._started and self.dispatcher.storage_failure is not None:
+            reasons.append(f"the store refuses messages: {self.dispatcher.storage_failure.message}")
+        return reasons
+
+    def render_metrics(self, accept: str) -> tuple[str, bytes]:
+        """(content type, text) of all metrics."""
+        return self.metrics.render(accept)
+
+    async def describe(self, namespace: str) -> engine_pb2.GetEngineResponse:
+        """The engine in numbers, as one namespace sees it."""
+        agents = self.namespace(namespace).agents.values()
+        stats = [handler.stats for agent in agents for handler in agent.handlers.values()]
+        await self.store.flush()
+        return engine_pb2.GetEngineResponse(
+            version=VERSION,
+            uptime_ms=int((self.clock.monotonic() - self._started_at) * 1000),
+            links=sum(session.namespace.name == namespace for session in self.links.sessions.values()),
+            agents=len(agents),
+            instances=sum(len(agent.instances) for agent in agents),
+            queued_messages=sum(agent.queued for agent in agents),
+            processed=sum(stat.processed for stat in stats),
+            storage=self.store.location,
+            dead_letters=await self.store.count_messages(namespace, MessageState.DEAD),
+        )
+
+    def _gauges(self) -> EngineGauges:
+        agents = [agent for namespace in self._namespaces.values() for agent in namespace.agents.values()]
+        awake = [instance for agent in agents for instance in agent.instances.values()]
+        now = self.clock.monotonic()
+        return EngineGauges(
+            active_agents=len(awake),
+            links=len(self.links.sessions),
+            calls_in_flight=sum(len(session.calls) for session in self.links.sessions.values()),
+            dead_letters=self._dead_letters + self.metrics.counters.dead_lettered,
+            queued_messages={agent.name: agent.queued for agent in agents},
+            memory_bytes={
+                "agent_memory": sum(instance.memory.bytes for instance in awake if instance.memory is not None)
+            },
+            stored_bytes={namespace.name: namespace.quota.stored_bytes for namespace in self._namespaces.values()},
+            breakers={
+                (agent.name, handler.name): _BREAKER_STATES[handler.breaker.state(now).value]
+                for agent in agents
+                for handler in agent.handlers.values()
+                if handler.breaker is not None and handler.breaker.open
+            },
+        )
+
+    # --- time --------------------------------------------------------------------------------------------------------
+
+    async def _tick_forever(self) -> None:
+        while True:
+            await asyncio.sleep(_TICK_SECONDS)
+            try:
+                self.tick()
+                await self._purge()
+            except Exception:
+                log.exception("tick_failed")
+
+    def tick(self) -> None:
+        """Does what has fallen due by the clock: deadlines, timers, schedules, heartbeats, hibernation."""
+        now = self.clock.monotonic()
+        self.dispatcher.expire(now)
+        for callback in self._timers.expired(now):
+            _safely(callback)
+        self.schedules.tick(now)
+        self.links.tick(now)
+        if self._ticking:
+            self._hibernation.tick(self._namespaces.values(), now)
+        else:
+            self._hibernation.sweep(list(self._namespaces.values()), now)
+
+    async def _purge(self) -> None:
+        now = self.clock.monotonic()
+        if now - self._purged_at < _PURGE_SECONDS:
+            return
+        before_ms = self.clock.now_ms() - int(self.config.storage.dedup_window * 1000)
+        # A full page means that there is more: go on at the next tick.
+        if await self.store.purge_ended(before_ms, _PURGE_ROWS) < _PURGE_ROWS:
+            self._purged_at = now
+
+
+_BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
+
+
+def _safely(callback: Callable[[], None]) -> None:
+    """One timer's failure must not keep the others from running."""
+    try:
+        callback()
+    except Exception:
+        log.exception("timer_failed")

@@ -1,0 +1,80 @@
+"""Puts idle instances to sleep, a few at a time so that the loop is never held up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.runtime.dispatch import Dispatcher, is_empty
+from amx_server.runtime.instances import Agent, Instance
+from amx_server.runtime.namespaces import Namespace
+from amx_server.storage.interface import Commit, Store
+from amx_server.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+_PER_TURN = 500  # instances looked at in one go: about half a millisecond
+
+
+class Hibernation:
+    """Walks over all instances again and again."""
+
+    def __init__(self, config: EngineConfig, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+        self._idle_timeout = config.instances.idle_timeout
+        self._clock = clock
+        self._store = store
+        self._dispatcher = dispatcher
+        self._walk: Iterator[Instance] = iter(())
+        self._rested_at = float("-inf")
+
+    def tick(self, namespaces: Iterable[Namespace], now: float) -> None:
+        """Looks at the next instances; a new round begins a second after the last one ended at the earliest."""
+        for _ in range(_PER_TURN):
+            instance = next(self._walk, None)
+            if instance is None:
+                if now - self._rested_at < 1.0:
+                    return
+                self._rested_at = now
+                # A snapshot of the keys: instances come and go while the walk is under way.
+                self._walk = _all_instances([agent for ns in namespaces for agent in ns.agents.values()])
+                return
+            self._consider(instance, now)
+
+    def sweep(self, namespaces: Iterable[Namespace], now: float) -> None:
+        """A whole round at once; for tests with a manual clock."""
+        for instance in _all_instances([agent for ns in namespaces for agent in ns.agents.values()]):
+            self._consider(instance, now)
+
+    def _consider(self, instance: Instance, now: float) -> None:
+        agent = instance.agent
+        limit = (agent.active.spec.idle_timeout if agent.active is not None else 0.0) or self._idle_timeout
+        memory = instance.memory
+        idle = now - instance.last_active
+        if idle >= limit:
+            if memory is not None and not instance.busy:
+                commit = Commit(done=_logged)
+                memory.store_touches(agent.namespace.name, agent.name, instance.key, commit)
+                memory.prune(self._clock.now_ms(), agent.namespace.name, agent.name, instance.key, commit)
+                if not is_empty(commit):
+                    self._store.submit(commit)
+            if self._dispatcher.hibernate(instance, now):
+                self._dispatcher.counters.hibernations += 1
+        elif memory is not None and memory.next_expiry_ms and not instance.busy:
+            commit = Commit(done=_logged)
+            memory.prune(self._clock.now_ms(), agent.namespace.name, agent.name, instance.key, commit)
+            if not is_empty(commit):
+                self._store.submit(commit)
+
+
+def _all_instances(agents: list[Agent]) -> Iterator[Instance]:
+    for agent in agents:
+        for key in list(agent.instances):
+            instance = agent.instances.get(key)
+            if instance is not None:
+                yield instance
+
+
+def _logged(error: BaseException | None) -> None:
+    if error is not None:
+        log.warning("expired_memory_not_removed", error=str(error))

@@ -1,0 +1,600 @@
+"""Links: handshake, sessions that survive a lost connection, and what each item on a link means.
+
+Transport-free: bytes of frames in, bytes of frames out. `api.link_service` pumps them through gRPC, embedded
+engines hand them over in memory.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import secrets
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from amx.v1 import common_pb2, link_pb2
+from amx_server.core import errors
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError, exhausted, invalid, unavailable
+from amx_server.core.version import VERSION
+from amx_server.runtime.instances import Agent, Invocation
+from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.outbox import Outbox
+from amx_server.security.identity import Identity
+from amx_server.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from amx_server.runtime.events import Delivery, LinkSubscription
+    from amx_server.runtime.operations import Operations
+
+log = get_logger(__name__)
+
+PROTOCOL_MIN = 1
+PROTOCOL_MAX = 1
+FEATURES = ("resume", "deliver", "stream-credit")
+
+
+def violation(message: str) -> AmxError:
+    """The peer does not speak the protocol; its link ends."""
+    return AmxError(errors.FAILED_PRECONDITION, "PROTOCOL_VIOLATION", message)
+
+
+class LinkCall:
+    """Whoever waits for the outcome of one call on a link."""
+
+    __slots__ = ("_session", "id", "invocation", "streaming", "subscription")
+
+    def __init__(self, session: LinkSession, id: int) -> None:
+        self._session = session
+        self.id = id
+        self.invocation: Invocation | None = None
+        self.subscription: LinkSubscription | None = None
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        """Answers the call with a result."""
+        session = self._session
+        if session.calls.pop(self.id, None) is not None:
+            item = session.outbox.add(payload.ByteSize() + 32)
+            item.id = self.id
+            item.reply.result.CopyFrom(payload)
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        """Answers the call with a failure."""
+        session = self._session
+        if session.calls.pop(self.id, None) is not None:
+            item = session.outbox.add(failure.ByteSize() + 32)
+            item.id = self.id
+            item.reply.failure.CopyFrom(failure)
+
+    def accepted(self, message_id: str, duplicate: bool) -> None:
+        """Answers a one-way call."""
+        session = self._session
+        if session.calls.pop(self.id, None) is not None:
+            item = session.outbox.add(len(message_id) + 48)
+            item.id = self.id
+            item.reply.accepted.message_id = message_id
+            if duplicate:
+                item.reply.accepted.duplicate = True
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        """Passes a part of a streamed reply on."""
+        session = self._session
+        if self.id in session.calls:
+            item = session.outbox.add(payload.ByteSize() + 32)
+            item.id = self.id
+            item.chunk.payload.CopyFrom(payload)
+
+    def reply(self) -> link_pb2.Reply | None:
+        """The reply to fill in for outcomes other than the above; None if the call has been given up."""
+        session = self._session
+        if session.calls.pop(self.id, None) is None:
+            return None
+        item = session.outbox.add()
+        item.id = self.id
+        return item.reply
+
+
+class LinkSession:
+    """One SDK process: what it hosts, what runs there, what it waits for. Outlives its connection by the resume
+    window.
+    """
+
+    def __init__(
+        self,
+        links: Links,
+        operations: Operations,
+        namespace: Namespace,
+        identity: Identity,
+        hello: link_pb2.Hello,
+        config: EngineConfig,
+    ) -> None:
+        limits = config.limits
+        self._links = links
+        self._operations = operations
+        self._limits = limits
+        self.namespace = namespace
+        self.identity = identity
+        self.sender = identity.subject
+        self.link_id = hello.link_id
+        self.session_id = f"lnk-{secrets.token_hex(8)}"
+        self.resume_token = secrets.token_urlsafe(24)
+        self.host = hello.host
+        self.sdk = f"{hello.sdk.name} {hello.sdk.version}"
+        self.outbox = Outbox(limits.max_frame_items, limits.max_frame_bytes)
+        self.outbox.keep = "resume" in hello.features
+        self.max_pending_bytes = config.links.max_unacked_bytes
+        self.credit = hello.credit
+        self.in_flight = 0  # invocations and deliveries outstanding, abandoned ones included
+        self.running: dict[int, Invocation] = {}
+        self.abandoned: set[int] = set()
+        self.deliveries: dict[int, Delivery] = {}
+        self.pending_events: deque[Delivery] = deque()  # wait for credit
+        self.calls: dict[int, LinkCall] = {}
+        self.hosted: list[Agent] = []
+        self.starved = False  # an instance waits for credit here
+        self.open = True  # not ended; may have lost its connection
+        self.accepting = True  # may be given new invocations
+        self.draining = False
+        self.connection: LinkConnection | None = None
+        self.heard_at = 0.0  # monotonic second of the last frame
+        self.lost_at = 0.0
+        self.slots_in_use = 0
+        self.loop_lag_us = 0
+        self._handlers: dict[str, Callable[[int, link_pb2.LinkItem], None]] = {
+            "call": self._on_call,
+            "complete": self._on_complete,
+            "delivered": self._on_delivered,
+            "chunk": self._on_chunk,
+            "credit": self._on_credit,
+            "cancel": self._on_cancel,
+            "ping": self._on_ping,
+            "pong": self._on_pong,
+            "drain": self._on_drain,
+            "drained": self._on_drained,
+            "register": self._on_register,
+        }
+
+    # --- frames in ---------------------------------------------------------------------------------------------------
+
+    def receive(self, data: bytes) -> None:
+        """Takes a frame in. Raises AmxError PROTOCOL_VIOLATION if the link cannot go on; single items that cannot be
+        carried out are answered with a failure instead.
+        """
+        try:
+            frame = link_pb2.LinkFrame.FromString(data)
+        except DecodeError:
+            raise violation(f"{len(data)} bytes that are not a LinkFrame; generate stubs from proto/amx/v1") from None
+        items = frame.items
+        size = len(items)
+        if size > self._limits.max_frame_items:
+            raise violation(f"a frame of {size} items, {self._limits.max_frame_items} are allowed")
+        if size > 1 and len(data) > 2 * self._limits.max_frame_bytes:
+            raise violation(f"a frame of {len(data)} bytes, {self._limits.max_frame_bytes} are allowed")
+        outbox = self.outbox
+        ack = frame.ack
+        if ack:
+            if ack > outbox.last_seq:
+                raise violation(f"frame {ack} is acknowledged, {outbox.last_seq} is the last that was sent")
+            outbox.acknowledge(ack)
+        seq = frame.seq
+        if seq:
+            if seq <= outbox.received:
+                return  # repeated after a resume
+            if seq != outbox.received + 1:
+                raise violation(f"frame {seq} follows frame {outbox.received}")
+            outbox.note_received(seq)
+        self.heard_at = self._links.now()
+        handlers = self._handlers
+        for item in items:
+            kind = item.WhichOneof("item")
+            handler = handlers.get(kind) if kind else None
+            try:
+                if handler is None:
+                    self._on_unknown(item.id, kind)
+                else:
+                    handler(item.id, item)
+            except AmxError as error:
+                self._answer(item.id, error)
+            except Exception as error:  # one item must not take the link's other work down
+                log.exception("item_failed", item=kind, link_id=self.link_id)
+                self._answer(
+                    item.id, AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at this item: {error!r}")
+                )
+
+    def _answer(self, id: int, error: AmxError) -> None:
+        call = self.calls.get(id)
+        if call is not None:
+            call.fail(error.to_failure())
+        elif id:
+            item = self.outbox.add()
+            item.id = id
+            item.reply.failure.CopyFrom(error.to_failure())
+        else:
+            log.warning("item_refused", link_id=self.link_id, reason=error.reason, error=error.message)
+
+    def _on_unknown(self, id: int, kind: str | None) -> None:
+        what = f"a '{kind}' item" if kind else "an item of a kind that this version does not know"
+        raise AmxError(errors.UNIMPLEMENTED, "UNSUPPORTED_ITEM", f"the engine cannot take {what}; it was passed over")
+
+    def _on_call(self, id: int, item: link_pb2.LinkItem) -> None:
+        calls = self.calls
+        if id == 0:
+            raise violation("a call has the id 0; ids of calls start at 1")
+        if id in calls:
+            log.warning("call_id_reused", link_id=self.link_id, call_id=id)
+            return
+        if len(calls) >= self._limits.max_calls_in_flight:
+            raise exhausted(
+                "CALLS_IN_FLIGHT",
+                f"{len(calls)} calls of this link have no outcome yet, no more are taken; wait for some to end",
+                retry_delay_ms=50,
+            )
+        call = calls[id] = LinkCall(self, id)
+        self._operations.call(self, call, item.call)
+
+    def _on_complete(self, id: int, item: link_pb2.LinkItem) -> None:
+        self._operations.dispatcher.complete(self, id, item.complete)
+        if self.draining and not self.in_flight:
+            self._links.drained(self)
+
+    def _on_delivered(self, id: int, item: link_pb2.LinkItem) -> None:
+        self._operations.events.delivered(self, id, item.delivered)
+
+    def _on_chunk(self, id: int, item: link_pb2.LinkItem) -> None:
+        self._operations.dispatcher.chunk(self, id, item.chunk.payload)
+
+    def _on_credit(self, id: int, item: link_pb2.LinkItem) -> None:
+        credit = item.credit
+        if id:
+            call = self.calls.get(id)
+            if call is not None and call.invocation is not None:
+                self._operations.dispatcher.grant_chunks(call.invocation, credit.chunks)
+            return
+        self.credit = credit.invocations
+        self._operations.dispatcher.serve(self)
+
+    def _on_cancel(self, id: int, item: link_pb2.LinkItem) -> None:
+        call = self.calls.get(id)
+        if call is None:
+            return  # its outcome is on the way
+        if call.subscription is not None:
+            self._operations.events.unsubscribe_link(call.subscription)
+            call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the subscription was cancelled").to_failure())
+        elif call.invocation is not None:
+            if not self._operations.dispatcher.cancel(call.invocation, item.cancel.reason):
+                return  # too late: its outcome is on the way
+            call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
+        else:
+            call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
+
+    def _on_ping(self, id: int, item: link_pb2.LinkItem) -> None:
+        ping = item.ping
+        self.slots_in_use = ping.slots_in_use
+        self.loop_lag_us = ping.event_loop_lag_us
+        self.outbox.add(16).pong.nonce = ping.nonce
+
+    def _on_pong(self, id: int, item: link_pb2.LinkItem) -> None:
+        """`receive` has noted that the peer lives."""
+
+    def _on_drain(self, id: int, item: link_pb2.LinkItem) -> None:
+        self.draining = True
+        self.accepting = False
+        self._links.host_left(self)
+        if not self.in_flight:
+            self._links.drained(self)
+
+    def _on_drained(self, id: int, item: link_pb2.LinkItem) -> None:
+        self._links.end(self, "drained", graceful=True)
+
+    def _on_register(self, id: int, item: link_pb2.LinkItem) -> None:
+        register = item.register
+        call = self.calls[id] = LinkCall(self, id)
+        self._operations.register(self, register, call)
+
+    # --- liveness ----------------------------------------------------------------------------------------------------
+
+    def ping(self, nonce: int) -> None:
+        """Asks the peer for a sign of life."""
+        self.outbox.add(16).ping.nonce = nonce
+
+    def go_away(self, reason: str, deadline_ms: int) -> None:
+        """Tells the peer to finish and to reconnect elsewhere."""
+        self.accepting = False
+        item = self.outbox.add(64)
+        item.go_away.reason = reason
+        item.go_away.deadline_ms = deadline_ms
+
+    @property
+    def connected(self) -> bool:
+        """Whether it has a connection now."""
+        return self.connection is not None
+
+
+class LinkConnection:
+    """One connection of one peer. The first frame decides which session it belongs to."""
+
+    def __init__(self, links: Links, identity: Identity) -> None:
+        self._links = links
+        self._identity = identity
+        self._first: deque[bytes] = deque()
+        self.over = asyncio.Event()  # nothing more will be taken or sent
+        self.ending = asyncio.Event()  # the session has ended; what is queued may still be sent
+        self.session: LinkSession | None = None
+        self.error: AmxError | None = None  # why the engine ended it
+
+    def feed(self, data: bytes) -> None:
+        """Takes a frame from the peer. Never raises: what ends the link is in `error`, after `next_frame` gave None."""
+        if self.over.is_set():
+            return
+        session = self.session
+        if session is not None and session.connection is not self:
+            self.over.set()  # the peer has connected anew
+            return
+        try:
+            if session is None:
+                self._handshake(data)
+            else:
+                session.receive(data)
+        except AmxError as error:
+            self.error = error
+            log.warning(
+                "link_refused" if session is None else "link_violated_protocol",
+                link_id=session.link_id if session else "",
+                subject=self._identity.subject,
+                reason=error.reason,
+                error=error.message,
+            )
+            if session is None:
+                frame = link_pb2.LinkFrame()
+                frame.items.add().rejected.failure.CopyFrom(error.to_failure())
+                self._first.append(frame.SerializeToString())
+            self.over.set()
+            if session is not None:
+                self._links.end(session, error.reason)
+                session.outbox.release()
+
+    def _handshake(self, data: bytes) -> None:
+        try:
+            frame = link_pb2.LinkFrame.FromString(data)
+        except DecodeError:
+            raise violation(f"{len(data)} bytes that are not a LinkFrame; generate stubs from proto/amx/v1") from None
+        if len(frame.items) != 1 or frame.items[0].WhichOneof("item") != "hello":
+            raise violation("the first frame must hold exactly one Hello")
+        session, welcome = self._links.open(self._identity, frame.items[0].hello, self)
+        self.session = session
+        answer = link_pb2.LinkFrame()
+        answer.items.add().welcome.CopyFrom(welcome)
+        self._first.append(answer.SerializeToString())
+
+    async def next_frame(self) -> bytes | None:
+        """The next frame for the peer; None when the connection is over."""
+        if self._first:
+            return self._first.popleft()
+        session = self.session
+        while session is not None and not self.over.is_set() and session.connection is self:
+            data = await session.outbox.next()
+            if session.connection is not self:
+                return None
+            if data is not None:
+                return data
+            self.over.set()
+        return None
+
+    def close(self, reason: object = None) -> None:
+        """The transport has ended. The session waits for the peer for the resume window."""
+        self.over.set()
+        session = self.session
+        if session is not None and session.connection is self:
+            session.connection = None
+            session.outbox.release()
+            self._links.connection_lost(session)
+
+
+class Links:
+    """Every open session. Opens, resumes and ends them, and notices silent ones."""
+
+    def __init__(self, config: EngineConfig, clock: Clock, namespace_of: Callable[[str], Namespace]) -> None:
+        self._config = config
+        self._namespace_of = namespace_of
+        self.now = clock.monotonic
+        self.operations: Operations
+        self.sessions: dict[str, LinkSession] = {}  # by namespace and link id
+        self._lost: set[LinkSession] = set()
+        self._nonce = 0
+        self._pinged_at = 0.0
+        self.closing = False
+
+    def open(
+        self, identity: Identity, hello: link_pb2.Hello, connection: LinkConnection
+    ) -> tuple[LinkSession, link_pb2.Welcome]:
+        """Admits a peer: a new session, or a lost one taken up again. Raises AmxError if it cannot be admitted."""
+        if self.closing:
+            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; connect again in a moment")
+        if not hello.link_id or len(hello.link_id.encode()) > 128:
+            raise invalid("INVALID_HELLO", "Hello.link_id must have 1 to 128 bytes")
+        protocol = min(hello.protocol_max, PROTOCOL_MAX)
+        if protocol < max(hello.protocol_min, PROTOCOL_MIN):
+            raise AmxError(
+                errors.FAILED_PRECONDITION,
+                "PROTOCOL_VERSION_UNSUPPORTED",
+                f"the SDK speaks protocol {hello.protocol_min} to {hello.protocol_max}, this engine {PROTOCOL_MIN} to"
+                f" {PROTOCOL_MAX}; update the older of the two",
+            )
+        namespace = self._namespace_of(identity.namespace)
+        name = f"{namespace.name}\n{hello.link_id}"
+        earlier = self.sessions.get(name)
+        features = [feature for feature in hello.features if feature in FEATURES]
+        if earlier is not None:
+            known = hello.resume_token and hmac.compare_digest(
+                hello.resume_token.encode(), earlier.resume_token.encode()
+            )
+            if known and earlier.identity.subject == identity.subject:
+                if earlier.outbox.repeat_after(hello.received_seq):
+                    return earlier, self._resume(earlier, connection, protocol, features)
+                self.end(earlier, "resume impossible")
+            elif earlier.connected and not known:
+                raise AmxError(
+                    errors.ALREADY_EXISTS,
+                    "LINK_ID_IN_USE",
+                    f"another process is connected with the link id '{hello.link_id}'; choose a random one",
+                )
+            else:
+                self.end(earlier, "its process started again")
+        if len(self.sessions) >= self._config.limits.max_links:
+            raise exhausted(
+                "LINK_LIMIT",
+                f"{len(self.sessions)} links are open, limits.max_links allows no more",
+                retry_delay_ms=5000,
+            )
+        session = LinkSession(self, self.operations, namespace, identity, hello, self._config)
+        session.heard_at = self.now()
+        if hello.agents:
+            identity.require("agents:register", "registering agents")
+            self.operations.registry.register(session, hello.agents)
+        session.connection = connection
+        self.sessions[name] = session
+        self.operations.dispatcher.counters.links_opened += 1
+        log.info(
+            "link_opened",
+            link_id=session.link_id,
+            subject=identity.subject,
+            namespace=namespace.name,
+            sdk=session.sdk,
+            agents=len(hello.agents),
+        )
+        welcome = self._welcome(session, protocol, features)
+        if hello.agents:
+            self.operations.registry.joined(session)
+        return session, welcome
+
+    def _welcome(self, session: LinkSession, protocol: int, features: list[str]) -> link_pb2.Welcome:
+        limits = self._config.limits
+        return link_pb2.Welcome(
+            session_id=session.session_id,
+            protocol=protocol,
+            features=features,
+            heartbeat_interval_ms=int(self._config.links.heartbeat_interval * 1000),
+            resume_token=session.resume_token,
+            resume_window_ms=int(self._config.links.resume_window * 1000),
+            namespace=session.namespace.name,
+            engine=link_pb2.SoftwareInfo(name="amx-engine", version=VERSION, language="python"),
+            limits=link_pb2.Limits(
+                max_item_bytes=limits.max_item_bytes,
+                max_frame_bytes=limits.max_frame_bytes,
+                max_frame_items=limits.max_frame_items,
+                max_header_bytes=limits.max_header_bytes,
+                max_key_bytes=limits.max_key_bytes,
+                max_calls_in_flight=limits.max_calls_in_flight,
+                stream_window=limits.stream_window,
+            ),
+        )
+
+    def _resume(
+        self, session: LinkSession, connection: LinkConnection, protocol: int, features: list[str]
+    ) -> link_pb2.Welcome:
+        session.connection = connection
+        session.heard_at = self.now()
+        session.outbox.release()
+        self._lost.discard(session)
+        session.accepting = not session.draining
+        self.operations.dispatcher.counters.links_resumed += 1
+        log.info("link_resumed", link_id=session.link_id)
+        welcome = self._welcome(session, protocol, features)
+        welcome.resumed = True
+        welcome.received_seq = session.outbox.received
+        self.operations.dispatcher.serve(session)
+        return welcome
+
+    def connection_lost(self, session: LinkSession) -> None:
+        """The session has no connection: it waits for one for the resume window."""
+        if not session.open:
+            return
+        if session.draining and not session.in_flight:
+            self.end(session, "closed after draining", graceful=True)
+        elif not session.outbox.keep or self._config.links.resume_window <= 0 or self.closing:
+            self.end(session, "disconnected")
+        else:
+            session.accepting = False
+            session.lost_at = self.now()
+            self._lost.add(session)
+
+    def host_left(self, session: LinkSession) -> None:
+        """The link takes no new work: other links, or older versions, do."""
+        self.operations.registry.left(session)
+
+    def drained(self, session: LinkSession) -> None:
+        """The last invocation of a draining link has ended; the SDK will say so itself."""
+
+    def end(self, session: LinkSession, reason: str, graceful: bool = False) -> None:
+        """Ends a session for good: its work is redelivered, its calls are given up."""
+        if not session.open:
+            return
+        session.open = False
+        session.accepting = False
+        self._lost.discard(session)
+        self.sessions.pop(f"{session.namespace.name}\n{session.link_id}", None)
+        if not graceful:
+            self.operations.dispatcher.counters.links_lost += 1
+        log.info("link_ended", link_id=session.link_id, reason=reason)
+        self.operations.registry.left(session)
+        calls = list(session.calls.values())
+        session.calls.clear()
+        for call in calls:
+            if call.subscription is not None:
+                self.operations.events.unsubscribe_link(call.subscription)
+            elif call.invocation is not None:
+                self.operations.dispatcher.cancel(call.invocation, "the caller disconnected")
+        self.operations.events.link_lost(session)
+        self.operations.dispatcher.link_lost(session)
+        session.hosted = []
+        session.outbox.close()
+        if session.connection is not None:
+            session.connection.ending.set()
+
+    def tick(self, now: float) -> None:
+        """Sends heartbeats, ends silent links and those whose resume window has passed."""
+        links = self._config.links
+        for session in [s for s in self._lost if now - s.lost_at >= links.resume_window]:
+            self.end(session, "not resumed in time")
+        if now - self._pinged_at < links.heartbeat_interval:
+            return
+        self._pinged_at = now
+        self._nonce += 1
+        for session in list(self.sessions.values()):
+            if not session.connected:
+                continue
+            if now - session.heard_at > 2 * links.heartbeat_interval:
+                log.warning("link_silent", link_id=session.link_id, seconds=round(now - session.heard_at, 1))
+                self._disconnect(session)
+            elif session.outbox.pending_bytes > links.max_unacked_bytes:
+                log.warning("link_does_not_read", link_id=session.link_id, bytes=session.outbox.pending_bytes)
+                self.end(session, "does not read")
+            else:
+                session.ping(self._nonce)
+
+    def _disconnect(self, session: LinkSession) -> None:
+        connection = session.connection
+        if connection is not None:
+            connection.error = unavailable("LINK_SILENT", "two heartbeats were missed")
+            connection.close()
+
+    def say_goodbye(self, reason: str, deadline: float) -> None:
+        """Tells every peer that the engine is about to leave; no new link is admitted."""
+        self.closing = True
+        for session in self.sessions.values():
+            session.go_away(reason, int(deadline * 1000))
+
+    async def drained_all(self, poll: float = 0.02) -> None:
+        """Returns when nothing runs on any link."""
+        while any(session.in_flight for session in self.sessions.values()):
+            await asyncio.sleep(poll)
+
+    def end_all(self, reason: str) -> None:
+        """Ends every session."""
+        self.closing = True
+        for session in list(self.sessions.values()):
+            self.end(session, reason, graceful=True)

@@ -1,0 +1,146 @@
+"""What callers can ask for, the same for links and for unary calls: checked for permission, handed to its owner."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
+from amx_server.core.errors import AmxError, invalid
+from amx_server.runtime.broadcast import Broadcasts
+from amx_server.runtime.dispatch import Dispatcher, failure_of
+from amx_server.runtime.events import Events
+from amx_server.runtime.memory_access import MemoryAccess
+from amx_server.runtime.registry import Registry
+
+if TYPE_CHECKING:
+    from amx_server.runtime.links import LinkCall, LinkSession
+
+
+class Operations:
+    """The calls of links."""
+
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        events: Events,
+        broadcasts: Broadcasts,
+        memory: MemoryAccess,
+        registry: Registry,
+    ) -> None:
+        self.dispatcher = dispatcher
+        self.events = events
+        self.broadcasts = broadcasts
+        self.memory = memory
+        self.registry = registry
+        self._calls: dict[str, Callable[[LinkSession, LinkCall, link_pb2.Call], None]] = {
+            "send": self._send,
+            "stream": self._stream,
+            "publish": self._publish,
+            "subscribe": self._subscribe,
+            "broadcast": self._broadcast,
+            "memory": self._memory,
+        }
+
+    def call(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        """Carries out a call. Its outcome goes to `call`, now or later. Raises AmxError if it is refused."""
+        operation = what.WhichOneof("operation")
+        if operation == "request":
+            session.identity.require("messages:send", "sending messages")
+            invocation_id = what.invocation_id
+            sender = self._sender(session, invocation_id) if invocation_id else session.sender
+            call.invocation = self.dispatcher.accept(
+                session.namespace, session.identity, sender, what.request, call, what.timeout_ms
+            )
+            return
+        handler = self._calls.get(operation) if operation else None
+        if handler is None:
+            raise invalid("UNSUPPORTED_ITEM", "the call has no operation that this version knows")
+        handler(session, call, what)
+
+    def _sender(self, session: LinkSession, invocation_id: int) -> str:
+        """Who sends: the instance whose handler makes the call, else the link's identity."""
+        inv = session.running.get(invocation_id)
+        return inv.instance.address if inv is not None else session.sender
+
+    def _send(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        session.identity.require("messages:send", "sending messages")
+        sender = self._sender(session, what.invocation_id)
+        self.dispatcher.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
+
+    def _stream(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        session.identity.require("messages:send", "sending messages")
+        sender = self._sender(session, what.invocation_id)
+        call.invocation = self.dispatcher.accept(
+            session.namespace, session.identity, sender, what.stream, call, what.timeout_ms, streaming=True
+        )
+
+    def _publish(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        session.identity.require("events:publish", "publishing events")
+        event = what.publish
+        event.publisher = self._sender(session, what.invocation_id)
+        self.events.publish(session.namespace, session.identity, event, partial(_published, call, event))
+
+    def _subscribe(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        session.identity.require("events:subscribe", "subscribing to events")
+        self.events.subscribe_link(session, call, what.subscribe)
+
+    def _broadcast(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        session.identity.require("broadcast:send", "broadcasting")
+        sender = self._sender(session, what.invocation_id)
+        broadcast = what.broadcast
+        self.broadcasts.broadcast(
+            session.namespace,
+            session.identity,
+            sender,
+            broadcast.scope,
+            broadcast.message,
+            what.timeout_ms,
+            partial(_broadcasted, call),
+        )
+
+    def _memory(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
+        require_memory(session.identity.require, what.memory)
+        self.memory.operate(session.namespace, what.memory, partial(_remembered, call))
+
+    def register(self, session: LinkSession, register: link_pb2.Register, call: LinkCall) -> None:
+        """Takes agents that joined or left a link after its handshake."""
+        session.identity.require("agents:register", "registering agents")
+        self.registry.register(session, register.agents)
+        self.registry.remove(session, register.removed)
+        self.registry.joined(session)
+        call.result(common_pb2.Payload())
+
+
+def require_memory(require: Callable[[str, str], None], operation: memory_pb2.MemoryOperation) -> None:
+    """Asks for the permission that a memory operation needs."""
+    if operation.WhichOneof("operation") in ("put", "remove"):
+        require("memory:write", "writing memory")
+    else:
+        require("memory:read", "reading memory")
+
+
+def _published(call: LinkCall, event: message_pb2.Event, subscribers: int, error: BaseException | None) -> None:
+    if error is not None:
+        call.fail(failure_of(error))
+        return
+    reply = call.reply()
+    if reply is not None:
+        reply.published.event_id = event.event_id
+        reply.published.subscribers = subscribers
+
+
+def _broadcasted(call: LinkCall, result: message_pb2.BroadcastResult) -> None:
+    reply = call.reply()
+    if reply is not None:
+        reply.broadcast.CopyFrom(result)
+
+
+def _remembered(call: LinkCall, result: memory_pb2.MemoryOperationResult | None, error: BaseException | None) -> None:
+    if error is not None or result is None:
+        call.fail(failure_of(error or AmxError(13, "INTERNAL", "no result")))
+        return
+    reply = call.reply()
+    if reply is not None:
+        reply.memory.CopyFrom(result)

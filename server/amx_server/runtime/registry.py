@@ -1,0 +1,265 @@
+"""Which agents exist, in which versions, and which links host them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import partial
+from typing import TYPE_CHECKING
+
+from amx.v1 import agent_pb2
+from amx_server.core import errors
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError, invalid, not_found
+from amx_server.runtime.breaker import BreakerPolicy, CircuitBreaker
+from amx_server.runtime.definitions import AgentSpec, HandlerSpec, difference
+from amx_server.runtime.dispatch import Dispatcher
+from amx_server.runtime.events import Events
+from amx_server.runtime.instances import Agent, AgentVersion, HandlerState
+from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.retry import RetryPlan
+from amx_server.runtime.versions import newest, precedence
+from amx_server.storage.interface import Commit, Store, StoredAgent, StoredSchedule
+from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.metrics import EngineMetrics
+
+if TYPE_CHECKING:
+    from amx_server.runtime.links import LinkSession
+    from amx_server.runtime.schedules import Schedules
+
+log = get_logger(__name__)
+
+MAX_AGENTS = 100_000
+
+
+class Registry:
+    """Owns agents and their versions; decides which version takes new messages."""
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        store: Store,
+        dispatcher: Dispatcher,
+        events: Events,
+        schedules: Schedules,
+        metrics: EngineMetrics,
+    ) -> None:
+        self._config = config
+        self._store = store
+        self._dispatcher = dispatcher
+        self._events = events
+        self._schedules = schedules
+        self._metrics = metrics
+        delivery, breaker = config.delivery, config.breaker
+        self._breaker = BreakerPolicy(breaker.failure_threshold, int(breaker.open_for * 1000))
+        self._retry = RetryPlan(
+            durable_attempts=delivery.durable_attempts,
+            initial_backoff_ms=int(delivery.initial_backoff * 1000),
+            multiplier=delivery.multiplier,
+            max_backoff_ms=int(delivery.max_backoff * 1000),
+        )
+
+    # --- links that come and go --------------------------------------------------------------------------------------
+
+    def register(self, session: LinkSession, definitions: Iterable[agent_pb2.AgentDefinition]) -> None:
+        """Hosts agents on a link. Raises AmxError if one of them is not well-formed or differs from what is known
+        under its version; nothing has changed then.
+        """
+        namespace = session.namespace
+        specs: list[AgentSpec] = []
+        for definition in definitions:
+            spec = AgentSpec.compile(definition)
+            if any(other.name == spec.name for other in specs):
+                raise invalid("DUPLICATE_AGENT", f"the link names agent '{spec.name}' twice; give each agent one name")
+            known = namespace.agents.get(spec.name)
+            earlier = known.versions.get(spec.version) if known else None
+            if earlier is not None and not self._config.agents.allow_redefinition:
+                changed = difference(earlier.spec.definition, spec.definition)
+                if changed:
+                    raise AmxError(
+                        errors.FAILED_PRECONDITION,
+                        "DEFINITION_CHANGED",
+                        f"agent '{spec.name}' {spec.version} is known with another definition: {changed};"
+                        " give the changed agent a new version",
+                        metadata={"agent": spec.name, "version": spec.version},
+                    )
+            specs.append(spec)
+        if len(namespace.agents) + len(specs) > MAX_AGENTS:
+            raise errors.exhausted("AGENT_LIMIT", f"a namespace has at most {MAX_AGENTS} agents", retry_delay_ms=0)
+        commit = Commit(done=partial(self._stored, session.link_id))
+        for spec in specs:
+            agent = self._define(namespace, spec)
+            version = agent.versions[spec.version]
+            if session not in version.hosts:
+                version.hosts.append(session)
+            for other in agent.versions.values():
+                if other is not version and session in other.hosts:
+                    other.hosts.remove(session)
+            if agent not in session.hosted:
+                session.hosted.append(agent)
+            self._choose(agent)
+            commit.agent_put.append(
+                StoredAgent(
+                    namespace.name,
+                    spec.name,
+                    spec.version,
+                    spec.definition.SerializeToString(deterministic=True),
+                    agent.pinned == spec.version,
+                )
+            )
+        if commit.agent_put:
+            self._store.submit(commit)
+
+    def _stored(self, link_id: str, error: BaseException | None) -> None:
+        if error is not None:
+            log.error("definitions_not_stored", link_id=link_id, error=str(error))
+
+    def restore(self, namespace: Namespace, rows: Iterable[StoredAgent], schedules: Iterable[StoredSchedule]) -> None:
+        """Takes definitions of earlier runs up again, so that durable messages to their agents find a mailbox.
+
+        schedules: theirs; taken up before the agents declare them, so that an unchanged one goes on where it was.
+        """
+        touched: dict[str, Agent] = {}
+        for row in rows:
+            spec = AgentSpec.compile(agent_pb2.AgentDefinition.FromString(row.definition))
+            agent = touched[row.name] = self._define(namespace, spec)
+            if row.pinned:
+                agent.pinned = row.version
+        for schedule in schedules:
+            self._schedules.restore(namespace, schedule)
+        for agent in touched.values():
+            self._choose(agent)
+
+    def _define(self, namespace: Namespace, spec: AgentSpec) -> Agent:
+        agent = namespace.agents.get(spec.name)
+        if agent is None:
+            agent = namespace.agents[spec.name] = Agent(namespace, spec.name)
+        version = agent.versions.get(spec.version)
+        if version is None:
+            agent.versions[spec.version] = AgentVersion(spec)
+        elif version.spec.definition != spec.definition:
+            version.spec = spec
+            if agent.active is version:
+                agent.active = None  # chosen anew, with the new definition
+        return agent
+
+    def remove(self, session: LinkSession, names: Iterable[str]) -> None:
+        """The link no longer hosts these agents."""
+        for name in names:
+            agent = session.namespace.agents.get(name)
+            if agent is not None and agent in session.hosted:
+                session.hosted.remove(agent)
+                self._leave(session, agent)
+
+    def left(self, session: LinkSession) -> None:
+        """The link takes no new work."""
+        for agent in session.hosted:
+            self._leave(session, agent)
+
+    def _leave(self, session: LinkSession, agent: Agent) -> None:
+        for version in agent.versions.values():
+            if session in version.hosts:
+                version.hosts.remove(session)
+        self._choose(agent)
+        self._serve(agent)
+
+    def joined(self, session: LinkSession) -> None:
+        """The link may run what has been waiting."""
+        self._dispatcher.serve(session)
+
+    def _serve(self, agent: Agent) -> None:
+        if agent.active is not None:
+            for host in list(agent.active.hosts):
+                self._dispatcher.serve(host)
+
+    # --- versions ----------------------------------------------------------------------------------------------------
+
+    def pin(self, namespace: Namespace, name: str, version: str) -> Agent:
+        """Makes one version take new messages, or, with an empty version, the newest connected one again.
+
+        Raises AmxError AGENT_UNKNOWN or VERSION_UNKNOWN.
+        """
+        agent = self.agent(namespace, name)
+        if version and version not in agent.versions:
+            known = ", ".join(sorted(agent.versions, key=precedence, reverse=True))
+            raise not_found("VERSION_UNKNOWN", f"agent '{name}' has no version '{version}'; it has: {known}")
+        agent.pinned = version
+        commit = Commit(done=partial(self._stored, f"pin of {name}"))
+        for known_version in agent.versions.values():
+            spec = known_version.spec
+            commit.agent_put.append(
+                StoredAgent(
+                    namespace.name,
+                    name,
+                    spec.version,
+                    spec.definition.SerializeToString(deterministic=True),
+                    spec.version == version,
+                )
+            )
+        self._store.submit(commit)
+        self._choose(agent)
+        self._serve(agent)
+        return agent
+
+    def agent(self, namespace: Namespace, name: str) -> Agent:
+        """The agent `name`. Raises AmxError AGENT_UNKNOWN."""
+        agent = namespace.agents.get(name)
+        if agent is None:
+            raise not_found(
+                "AGENT_UNKNOWN",
+                f"no agent named '{name}' has ever registered in namespace '{namespace.name}';"
+                " `amx agents list` shows those that have",
+            )
+        return agent
+
+    def _choose(self, agent: Agent) -> None:
+        """Decides which version takes new messages: the pinned one, else the newest that a link hosts, else the one
+        that did before.
+        """
+        hosted = [name for name, version in agent.versions.items() if version.hosts]
+        if agent.pinned and (agent.versions[agent.pinned].hosts or not hosted):
+            name = agent.pinned
+        elif hosted:
+            name = newest(hosted)
+        elif agent.active is not None:
+            return
+        else:
+            name = newest(agent.versions)
+        chosen = agent.versions[name]
+        if chosen is agent.active:
+            return
+        before = agent.active
+        agent.active = chosen
+        spec = chosen.spec
+        agent.memories = spec.memories
+        for handler in spec.handlers.values():
+            self._handler(agent, handler)
+        for gone in [name for name in agent.handlers if name not in spec.handlers]:
+            del agent.handlers[gone]
+        namespace = agent.namespace
+        for members, kind in (
+            (namespace.routers, agent_pb2.AGENT_KIND_ROUTER),
+            (namespace.monitors, agent_pb2.AGENT_KIND_MONITOR),
+        ):
+            if spec.kind == kind and agent not in members:
+                members.append(agent)
+                members.sort(key=lambda member: -member.active.spec.order if member.active else 0)
+            elif spec.kind != kind and agent in members:
+                members.remove(agent)
+        self._events.declare(agent)
+        self._schedules.declare(agent)
+        if before is not None:
+            log.info("agent_version_active", agent=agent.name, version=name, before=before.spec.version)
+
+    def _handler(self, agent: Agent, spec: HandlerSpec) -> None:
+        state = agent.handlers.get(spec.name)
+        policy = self._breaker.resolve(spec.breaker)
+        retry = self._retry.resolve(spec.retry)
+        if state is None:
+            breaker = CircuitBreaker(policy) if policy else None
+            stats = self._metrics.handler(agent.name, spec.name)
+            agent.handlers[spec.name] = HandlerState(agent, spec, breaker, retry, stats)
+        else:
+            if spec != state.spec:
+                state.breaker = CircuitBreaker(policy) if policy else None
+            state.spec = spec
+            state.retry = retry
