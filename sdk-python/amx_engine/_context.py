@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Generator, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar, Token
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
+from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
 from amx_engine._errors import FAILED_PRECONDITION, AmxError, InvalidInput
 from amx_engine._message import AgentReference, Message, Priority, decode_payload, encode_payload, milliseconds
 from amx_engine._result import ProcessingResult
 from amx_engine._values import RESULT_JSON
-from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
 
 Missed = Literal["skip", "run_once", "run_all"]
 
@@ -63,19 +63,6 @@ class Calls(Protocol):
     ) -> message_pb2.BroadcastResult:
         """Sends to many and returns what became of it at each."""
         ...
-
-
-class _Staged:
-    """What staging methods return: nothing to wait for, but `await` is accepted."""
-
-    __slots__ = ()
-
-    def __await__(self) -> Generator[None, None, None]:
-        return
-        yield
-
-
-STAGED = _Staged()
 
 
 class Context:
@@ -172,7 +159,7 @@ class Context:
         ttl: timedelta | None = None,
         id: str = "",
         durable: bool | None = None,
-    ) -> _Staged:
+    ) -> None:
         """Stages a one-way message: sent when this invocation commits, never if it fails.
 
         content: a value or a Message. Raises InvalidValue if it has no JSON form; nothing is staged then.
@@ -180,7 +167,6 @@ class Context:
         proto = message_pb2.Message()
         _message(agent, content, key, handler, type, priority, headers, delay, ttl, id, durable).to_proto(proto)
         self._effects().messages.append(proto)
-        return STAGED
 
     emit = send
 
@@ -194,11 +180,10 @@ class Context:
         key: str = "",
         priority: Priority | str = Priority.NORMAL,
         id: str = "",
-    ) -> _Staged:
+    ) -> None:
         """Stages an event: published when this invocation commits, never if it fails."""
         event = make_event(topic, content, attributes=attributes, durable=durable, key=key, priority=priority, id=id)
         self._effects().events.append(event)
-        return STAGED
 
     def schedule(
         self,
@@ -213,7 +198,7 @@ class Context:
         zone: str = "",
         missed: Missed = "run_once",
         initial_delay: timedelta | None = None,
-    ) -> _Staged:
+    ) -> None:
         """Stages a timer of this instance, replacing the one of that name. Exactly one timing must be given.
 
         after: once. every: fixed rate. fixed_delay: wait after each run. cron: five fields, or six with seconds first,
@@ -234,22 +219,18 @@ class Context:
         if content is not None:
             definition.payload.content_type, definition.payload.data = encode_payload(content)
         self._effects().schedules.append(definition)
-        return STAGED
 
-    def unschedule(self, name: str) -> _Staged:
+    def unschedule(self, name: str) -> None:
         """Stages the removal of a timer of this instance; an unknown name does nothing."""
         self._effects().cancelled_schedules.append(name)
-        return STAGED
 
-    def subscribe(self, pattern: str, handler: str, filter: str = "") -> _Staged:
+    def subscribe(self, pattern: str, handler: str, filter: str = "") -> None:
         """Stages a subscription of this instance to events on matching topics."""
         self._effects().subscriptions.add(pattern=pattern, handler=handler, filter=filter)
-        return STAGED
 
-    def unsubscribe(self, pattern: str) -> _Staged:
+    def unsubscribe(self, pattern: str) -> None:
         """Stages the end of this instance's subscription to `pattern`."""
         self._effects().cancelled_subscriptions.append(pattern)
-        return STAGED
 
     async def request(
         self,
@@ -480,7 +461,9 @@ def make_schedule(
             pointer="schedule",
         )
     if missed not in _MISSED:
-        raise InvalidInput(f"schedule '{name}': missed is {missed!r}; use one of {', '.join(_MISSED)}", pointer="missed")
+        raise InvalidInput(
+            f"schedule '{name}': missed is {missed!r}; use one of {', '.join(_MISSED)}", pointer="missed"
+        )
     if zone and not cron:
         raise InvalidInput(f"schedule '{name}': a time zone goes with cron only", pointer="zone")
     definition = agent_pb2.ScheduleDefinition(name=name, handler=handler, missed=_MISSED[missed], key=key)
@@ -526,7 +509,8 @@ def _message(
 ) -> Message:
     """A new message to `agent`; a Message given as content keeps what the keywords do not say."""
     if isinstance(agent, AgentReference):
-        agent, key = agent.name, key or agent.key
+        key = key or agent.key
+        agent = agent.name
     elif "/" in agent and not key:
         agent, _, key = agent.partition("/")
     if not isinstance(content, Message):
@@ -565,6 +549,6 @@ def readdressed(message: Message, overrides: Message) -> Message:
     proto = message_pb2.Message()
     message.to_proto(proto)
     for field in ("sender", "topic"):
-        proto.ClearField(field)  # type: ignore[arg-type]
+        proto.ClearField(field)
     proto.MergeFrom(overrides._proto)
     return Message.from_proto(proto)

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar, overload
 
+from amx.v1 import agent_pb2
 from amx_engine._context import Missed, make_schedule
 from amx_engine._errors import DefinitionError
 from amx_engine._message import milliseconds
-from amx.v1 import agent_pb2
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])

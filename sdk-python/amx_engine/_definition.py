@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from typing import Any, Literal, get_args, get_origin
 
+from amx.v1 import agent_pb2, common_pb2
 from amx_engine import _values
 from amx_engine._capability import Capability
 from amx_engine._context import Context
@@ -21,7 +22,6 @@ from amx_engine._pipeline import Stage, run_pipeline
 from amx_engine._result import ProcessingResult
 from amx_engine._schema import ANYTHING, Compiler, Converter, Field, ParametersConverter, first_paragraph, schema_text
 from amx_engine._values import RESULT_JSON
-from amx.v1 import agent_pb2, common_pb2
 
 Style = Literal["async", "sync", "stream"]
 
@@ -238,11 +238,10 @@ class HostedAgent:
             ) from None
         except ValueError:
             pass  # no signature to look at
-        instance = self.cls()
-        return instance
+        return self.cls()
 
     async def close(self) -> None:
-        """Closes the capabilities that were built. Closes all of them even if one fails, then raises the first error."""
+        """Closes the capabilities that were built: all of them even if one fails, then raises the first error."""
         first: Exception | None = None
         for capability in self.capabilities.values():
             try:
@@ -330,9 +329,7 @@ class _ClassCompiler:
             message_types=said.types,
         )
         if said.durable is not None:
-            definition.durability = (
-                common_pb2.DURABILITY_DURABLE if said.durable else common_pb2.DURABILITY_VOLATILE
-            )
+            definition.durability = common_pb2.DURABILITY_DURABLE if said.durable else common_pb2.DURABILITY_VOLATILE
         if said.retry is not None:
             definition.retry.CopyFrom(said.retry.to_proto())
         if said.circuit_breaker is not None:
@@ -574,8 +571,7 @@ def _members(cls: type) -> Iterator[tuple[str, Any]]:
     """Attributes of a class, inherited ones included, in the order they were written, base classes first."""
     found: dict[str, Any] = {}
     for owner in reversed(cls.__mro__[:-1]):
-        for name, attribute in list(vars(owner).items()):
-            found[name] = attribute
+        found.update(vars(owner))
     yield from found.items()
 
 

@@ -93,9 +93,7 @@ class HandlerError(AmxError):
         retry_delay_ms: int = 0,
         metadata: Mapping[str, str] | None = None,
     ) -> None:
-        super().__init__(
-            code, reason, message, retryable=retryable, retry_delay_ms=retry_delay_ms, metadata=metadata
-        )
+        super().__init__(code, reason, message, retryable=retryable, retry_delay_ms=retry_delay_ms, metadata=metadata)
 
 
 class DefinitionError(AmxError):

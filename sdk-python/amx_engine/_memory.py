@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
+from amx.v1 import agent_pb2, link_pb2, memory_pb2
 from amx_engine import _values
 from amx_engine._changes import ChangeLog, Entry
 from amx_engine._errors import DefinitionError, InvalidInput
@@ -29,7 +30,6 @@ from amx_engine._roots import (
 )
 from amx_engine._schema import Compiler, Converter, first_paragraph
 from amx_engine._values import InvalidValue
-from amx.v1 import agent_pb2, link_pb2, memory_pb2
 
 T = TypeVar("T")
 S = TypeVar("S")
@@ -304,7 +304,7 @@ def _spec(cls: type, owner: type, declared: Memory[Any], compiler: Compiler) -> 
 def _try_initial(cls: type, where: str, initial: Callable[[Any], Any]) -> Any:
     """An initial value to learn the kind from. The method rarely needs more of its instance than being one."""
     try:
-        return initial(cls.__new__(cls))
+        return initial(object.__new__(cls))
     except DefinitionError:
         raise
     except Exception as error:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from typing import Any, TypeVar, overload
 
+from amx.v1 import common_pb2, message_pb2
 from amx_engine import _values
 from amx_engine._errors import InvalidInput
-from amx.v1 import common_pb2, message_pb2
 
 T = TypeVar("T")
 
@@ -41,7 +41,7 @@ class Priority(IntEnum):
         if type(value) is cls:
             return value
         try:
-            return cls(value)
+            return cls(value)  # type: ignore[arg-type]  # names are found by _missing_
         except ValueError:
             names = ", ".join(name.lower() for name in cls.__members__)
             raise InvalidInput(f"priority {value!r} is unknown; use one of {names}", pointer="priority") from None
@@ -268,7 +268,7 @@ class Message:
     def sent_at(self) -> datetime | None:
         """When its sender made it, in UTC; None if unknown."""
         millis = self._proto.sent_at_ms
-        return datetime.fromtimestamp(millis / 1000, timezone.utc) if millis else None
+        return datetime.fromtimestamp(millis / 1000, UTC) if millis else None
 
     def __repr__(self) -> str:
         proto = self._proto

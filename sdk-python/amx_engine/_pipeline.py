@@ -99,9 +99,9 @@ class PipelineContext:
         """A logger named after the pipeline."""
         return self.invocation.logger
 
-    def emit(self, agent: str | AgentReference, content: Any = None, **options: Any) -> Any:
+    def emit(self, agent: str | AgentReference, content: Any = None, **options: Any) -> None:
         """Stages a message; see Context.emit."""
-        return self.invocation.emit(agent, content, **options)
+        self.invocation.emit(agent, content, **options)
 
     def publish(
         self,
@@ -112,11 +112,9 @@ class PipelineContext:
         durable: bool | None = None,
         key: str = "",
         priority: Priority | str = Priority.NORMAL,
-    ) -> Any:
+    ) -> None:
         """Stages an event; see Context.publish."""
-        return self.invocation.publish(
-            topic, content, attributes=attributes, durable=durable, key=key, priority=priority
-        )
+        self.invocation.publish(topic, content, attributes=attributes, durable=durable, key=key, priority=priority)
 
     async def request(self, agent: str | AgentReference, content: Any = None, **options: Any) -> Any:
         """Asks another agent now; see Context.request."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from amx_engine._values import RESULT_JSON, InvalidValue, decode, encode
 from amx.v1 import common_pb2
+from amx_engine._values import RESULT_JSON, InvalidValue, decode, encode
 
 Status = Literal["success", "warning", "error"]
 

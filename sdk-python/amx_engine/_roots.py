@@ -121,10 +121,9 @@ class Root:
         """Adopts the values of entries that were written."""
         free = {id(entry.top) for entry in self._log.gone if entry.top is not None}
         for entry in written:
-            if entry.top is not None:
-                if self.value_of(entry) is not entry.top:
-                    free.add(id(entry.top))
-                    entry.top = None
+            if entry.top is not None and self.value_of(entry) is not entry.top:
+                free.add(id(entry.top))
+                entry.top = None
         by = Adoption(free, self._codec.lists)
         for entry in written:
             value = self.value_of(entry)
@@ -193,7 +192,7 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
         self[key] = value
         return value
 
-    def __ior__(self, other: Any) -> MemoryMap:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> MemoryMap:  # type: ignore[misc]
         self.update(other)
         return self
 
@@ -228,7 +227,7 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
             self[key] = value
 
     @classmethod
-    def fromkeys(cls, iterable: Iterable[Any], value: Any = None) -> dict[Any, Any]:  # type: ignore[override]
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None) -> dict[Any, Any]:
         return dict.fromkeys(iterable, value)
 
     def entries(self) -> Iterable[Entry]:
@@ -430,19 +429,19 @@ class MemorySet(Root, PlainCopies, set[Any]):
     def symmetric_difference_update(self, other: Iterable[Any]) -> None:
         self._become(set(self).symmetric_difference(other))
 
-    def __ior__(self, other: Any) -> MemorySet:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> MemorySet:  # type: ignore[misc]
         self._become(set(self) | _a_set(other))
         return self
 
-    def __iand__(self, other: Any) -> MemorySet:  # type: ignore[override,misc]
+    def __iand__(self, other: Any) -> MemorySet:  # type: ignore[misc]
         self._become(set(self) & _a_set(other))
         return self
 
-    def __isub__(self, other: Any) -> MemorySet:  # type: ignore[override,misc]
+    def __isub__(self, other: Any) -> MemorySet:  # type: ignore[misc]
         self._become(set(self) - _a_set(other))
         return self
 
-    def __ixor__(self, other: Any) -> MemorySet:  # type: ignore[override,misc]
+    def __ixor__(self, other: Any) -> MemorySet:  # type: ignore[misc]
         self._become(set(self) ^ _a_set(other))
         return self
 
@@ -551,7 +550,7 @@ class MemoryList(Root, PlainCopies, list[Any]):
         for value in list(values):
             self.append(value)
 
-    def __iadd__(self, values: Iterable[Any]) -> MemoryList:  # type: ignore[override,misc]
+    def __iadd__(self, values: Iterable[Any]) -> MemoryList:  # type: ignore[misc]
         self.extend(values)
         return self
 

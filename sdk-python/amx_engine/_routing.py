@@ -145,7 +145,7 @@ def _quantile(ordered: list[timedelta], share: float) -> timedelta:
 
 
 class Alerts:
-    """Tells people: an alert is an event on `alerts.<channel>`, published with the monitor's commit, and a log record."""
+    """Tells people: an alert is an event on `alerts.<channel>`, published with the commit, and a log record."""
 
     def __init__(self, monitor: str) -> None:
         self._monitor = monitor

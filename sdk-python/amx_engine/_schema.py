@@ -326,7 +326,9 @@ class _Literal(Converter):
 class _Sequence(Converter):
     expected = "a list"
 
-    def __init__(self, item: Converter, make: Callable[[list[Any]], Any], accepts: tuple[type, ...], unique: bool) -> None:
+    def __init__(
+        self, item: Converter, make: Callable[[list[Any]], Any], accepts: tuple[type, ...], unique: bool
+    ) -> None:
         self._item = item
         self._make = make
         self._accepts = accepts
@@ -350,7 +352,8 @@ class _Sequence(Converter):
         if not isinstance(value, self._accepts) or isinstance(value, (str, bytes)):
             raise self.refuse(value, pointer)
         encode = self._item.encode
-        items = [encode(item, f"{pointer}[{index}]") for index, item in enumerate(value)]
+        members = typing.cast(Iterable[Any], value)
+        items = [encode(item, f"{pointer}[{index}]") for index, item in enumerate(members)]
         return sorted(items, key=_values.encode_canonical) if self._unique else items
 
     def schema(self, definitions: Json) -> Json:
@@ -677,7 +680,11 @@ def _generator() -> Any:
         """pydantic's schema under the rules of `_values`."""
 
         def enum_schema(self, schema: Any) -> Json:
-            return {"type": "string", "enum": [member.name for member in schema["members"]], "title": schema["cls"].__name__}
+            return {
+                "type": "string",
+                "enum": [member.name for member in schema["members"]],
+                "title": schema["cls"].__name__,
+            }
 
         def bytes_schema(self, schema: Any) -> Json:
             return {"type": "string", "contentEncoding": "base64"}
@@ -720,7 +727,11 @@ _SCALARS: dict[Any, Converter] = {
     object: ANYTHING,
     ProcessingResult: _Result(),
     bytes: _TextForm(
-        (bytes, bytearray, memoryview), "base64 text", _parse_base64, _render, {"type": "string", "contentEncoding": "base64"}
+        (bytes, bytearray, memoryview),
+        "base64 text",
+        _parse_base64,
+        _render,
+        {"type": "string", "contentEncoding": "base64"},
     ),
     bytearray: _TextForm(
         (bytes, bytearray, memoryview),
@@ -737,7 +748,11 @@ _SCALARS: dict[Any, Converter] = {
         {"type": "string", "format": "date-time"},
     ),
     date: _TextForm(
-        date, "a date such as 2026-01-31", date.fromisoformat, lambda value: value.isoformat()[:10], {"type": "string", "format": "date"}
+        date,
+        "a date such as 2026-01-31",
+        date.fromisoformat,
+        lambda value: value.isoformat()[:10],
+        {"type": "string", "format": "date"},
     ),
     time: _TextForm(
         time, "a time of day such as 12:00:00", time.fromisoformat, _render, {"type": "string", "format": "time"}
@@ -760,7 +775,13 @@ _SCALARS: dict[Any, Converter] = {
     UUID: _TextForm(UUID, "a UUID", UUID, _render, {"type": "string", "format": "uuid"}),
 }
 
-_LISTS = (list, collections.abc.Sequence, collections.abc.MutableSequence, collections.abc.Iterable, collections.abc.Collection)
+_LISTS = (
+    list,
+    collections.abc.Sequence,
+    collections.abc.MutableSequence,
+    collections.abc.Iterable,
+    collections.abc.Collection,
+)
 _SETS = (set, collections.abc.Set, collections.abc.MutableSet)
 _MAPS = (dict, collections.abc.Mapping, collections.abc.MutableMapping)
 
@@ -812,7 +833,9 @@ class Compiler:
                 return _Sequence(self.compile(arguments[0]), tuple, (tuple, list), False)
             return _Tuple([self.compile(argument) for argument in arguments if argument != ()])
         if isinstance(origin, type):
-            return self._class(origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)), arguments)
+            return self._class(
+                origin, dict(zip(getattr(origin, "__parameters__", ()), arguments, strict=False)), arguments
+            )
         return self._fallback(annotation)
 
     def _annotated(self, annotation: Any, arguments: tuple[Any, ...]) -> Converter:

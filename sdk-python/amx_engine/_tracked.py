@@ -46,7 +46,7 @@ class TrackedDict(PlainCopies, dict[Any, Any]):
         self._entry.before_change()
         dict.__delitem__(self, key)
 
-    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> TrackedDict:  # type: ignore[misc]
         self._entry.before_change()
         dict.update(self, other)
         return self
@@ -73,7 +73,7 @@ class TrackedDict(PlainCopies, dict[Any, Any]):
         dict.update(self, *args, **kwargs)
 
     @classmethod
-    def fromkeys(cls, iterable: Iterable[Any], value: Any = None) -> dict[Any, Any]:  # type: ignore[override]
+    def fromkeys(cls, iterable: Iterable[Any], value: Any = None) -> dict[Any, Any]:
         return dict.fromkeys(iterable, value)
 
 
@@ -92,7 +92,7 @@ class TrackedList(PlainCopies, list[Any]):
         self._entry.before_change()
         list.__delitem__(self, index)
 
-    def __iadd__(self, values: Iterable[Any]) -> TrackedList:  # type: ignore[override,misc]
+    def __iadd__(self, values: Iterable[Any]) -> TrackedList:  # type: ignore[misc]
         self._entry.before_change()
         list.extend(self, values)
         return self
@@ -145,22 +145,22 @@ class TrackedSet(PlainCopies, set[Any]):
     def __repr__(self) -> str:
         return repr(set(self))
 
-    def __ior__(self, other: Any) -> TrackedSet:  # type: ignore[override,misc]
+    def __ior__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self._entry.before_change()
         set.__ior__(self, other)
         return self
 
-    def __iand__(self, other: Any) -> TrackedSet:  # type: ignore[override,misc]
+    def __iand__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self._entry.before_change()
         set.__iand__(self, other)
         return self
 
-    def __isub__(self, other: Any) -> TrackedSet:  # type: ignore[override,misc]
+    def __isub__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self._entry.before_change()
         set.__isub__(self, other)
         return self
 
-    def __ixor__(self, other: Any) -> TrackedSet:  # type: ignore[override,misc]
+    def __ixor__(self, other: Any) -> TrackedSet:  # type: ignore[misc]
         self._entry.before_change()
         set.__ixor__(self, other)
         return self

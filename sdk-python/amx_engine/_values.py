@@ -13,7 +13,7 @@ import math
 import re
 import sys
 from collections.abc import Mapping, Set
-from datetime import date, datetime, time, timedelta, timezone
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from typing import Any
@@ -32,9 +32,7 @@ _DURATION = re.compile(
     r"(?P<sign>[+-]?)P(?:(?P<weeks>\d+)W)?(?:(?P<days>\d+)D)?"
     r"(?:T(?:(?P<hours>\d+)H)?(?:(?P<minutes>\d+)M)?(?:(?P<seconds>\d+)(?:\.(?P<fraction>\d{1,9}))?S)?)?"
 )
-_INSTANT = re.compile(
-    r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})"
-)
+_INSTANT = re.compile(r"(\d{4}-\d{2}-\d{2})[Tt](\d{2}:\d{2}:\d{2})(?:\.(\d{1,9}))?([Zz]|[+-]\d{2}:\d{2})")
 
 
 class InvalidValue(InvalidInput):
@@ -179,7 +177,7 @@ def is_model(kind: type) -> bool:
 
 def format_instant(value: datetime) -> str:
     """RFC 3339 in UTC; a naive datetime is taken as UTC. Nanoseconds are kept where the type has them."""
-    moment = value.replace(tzinfo=timezone.utc) if value.tzinfo is None else value.astimezone(timezone.utc)
+    moment = value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
     text = moment.replace(tzinfo=None).isoformat()
     if "." in text:
         text = text.rstrip("0")
@@ -194,7 +192,7 @@ def parse_instant(text: str) -> datetime:
     day, clock, fraction, zone = match.groups()
     micros = ((fraction or "") + "000000")[:6]
     moment = datetime.fromisoformat(f"{day}T{clock}.{micros}{'+00:00' if zone in 'Zz' else zone}")
-    return moment.astimezone(timezone.utc)
+    return moment.astimezone(UTC)
 
 
 def format_duration(value: timedelta) -> str:
