@@ -177,6 +177,7 @@ class LinkProtocol:
         self._next_id = 1
         self._first_unsent_id = 1
         self._draining = False
+        self._over: AmxError | None = None
 
         self._resume_token = ""
         self._received_seq = 0
@@ -241,8 +242,9 @@ class LinkProtocol:
         self.open = False
 
     def close(self, error: AmxError) -> None:
-        """There will be no further connection: every call fails with `error`."""
+        """There will be no further connection: every call fails with `error`, now and later."""
         self.open = False
+        self._over = error
         pending, self._pending = self._pending, {}
         for call in pending.values():
             self._fail(call, error)
@@ -509,6 +511,8 @@ class LinkProtocol:
 
     def _call_item(self, pending: PendingCall, size: int, timeout: float, invocation_id: int) -> link_pb2.LinkItem:
         calls = self._pending
+        if self._over is not None:
+            raise self._over
         if len(calls) >= self.max_calls:
             raise AmxError(
                 RESOURCE_EXHAUSTED,

@@ -1,0 +1,943 @@
+"""Runs handlers: takes invocations and deliveries from the link, answers with what became of them.
+
+A few long-lived runner tasks share one queue; there is no task per message. A runner starts a handler's coroutine and
+most end right there. Only when one suspends does its runner stay with it, and another carries on with the queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from time import monotonic
+from types import coroutine
+from typing import TYPE_CHECKING, Any
+
+from amx.v1 import common_pb2, link_pb2
+from amx_engine._activation import Activation
+from amx_engine._context import Calls, Context, set_current
+from amx_engine._deadlines import Bucket, Deadlines
+from amx_engine._errors import (
+    CANCELLED,
+    DEADLINE_EXCEEDED,
+    FAILED_PRECONDITION,
+    INVALID_ARGUMENT,
+    NOT_FOUND,
+    AmxError,
+    failure_from_exception,
+)
+from amx_engine._message import Message
+from amx_engine._values import JSON
+
+if TYPE_CHECKING:
+    from amx_engine._definition import HostedAgent, HostedHandler
+    from amx_engine._protocol import LinkProtocol
+
+logger = logging.getLogger("amx_engine.runner")
+
+SLICE_SECONDS = 0.002  # how long a runner works before it lets the event loop breathe
+BLOCKING_SECONDS = 0.25  # a step of an async handler that takes longer is worth a warning
+_WARN_EVERY_SECONDS = 60.0
+_IDLE_RUNNERS = 64
+_DELIVERY_SLICE = 128  # targets between looks at the clock
+# The engine enforces deadlines; if its Cancel does not come, the handler is stopped here.
+_GRACE_SECONDS = 0.15
+
+_DONE: Any = object()
+
+
+class _Run:
+    """One handler at work on one message."""
+
+    # Defaults on the class: most runs end at once and never need their own.
+    handler: HostedHandler
+    message: Message
+    deadline = 0.0  # monotonic second; 0: none
+    bucket: Bucket | None = None
+    task: asyncio.Task[None] | None = None  # the runner task that stays with it while it is suspended
+    stopped: AmxError | None = None  # why it was cancelled
+    discarded = False  # nobody wants its outcome
+    turn = False  # it waited for its instance, which is now held for it
+    attempt = 1
+    coroutine: Coroutine[Any, Any, Any]
+    variables: contextvars.Context
+    yielded: Any
+    _context: Context | None = None
+
+    def __init__(self, runner: Runner, item_id: int, activation: Activation) -> None:
+        self.runner = runner
+        self.id = item_id
+        self.activation = activation
+
+    def context(self) -> Context:
+        """The context of this run, made when it is first asked for."""
+        context = self._context
+        if context is None:
+            runner, activation = self.runner, self.activation
+            context = self._context = Context(
+                self.message,
+                self.id,
+                self.attempt,
+                activation.agent.name,
+                activation.key,
+                self.deadline or None,
+                runner.calls,
+                runner.config,
+            )
+            context.cancelled = self.stopped is not None
+        return context
+
+    @property
+    def source(self) -> str:
+        """Where it happens: `agent/key#handler`."""
+        activation = self.activation
+        address = f"{activation.agent.name}/{activation.key}"
+        handler = getattr(self, "handler", None)  # not chosen yet
+        return f"{address}#{handler.name}" if handler is not None else address
+
+    def expire(self) -> None:
+        """Its deadline has passed, and the engine did not cancel it."""
+        self.stop(
+            AmxError(DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", f"{self.source} did not end in time", retryable=True)
+        )
+
+    def stop(self, why: AmxError) -> None:
+        """Cancels it, for this reason."""
+        if self.stopped is None:
+            self.stopped = why
+            if self._context is not None:
+                self._context.cancelled = True
+            if self.task is not None:
+                self.task.cancel()
+
+
+class _Invocation(_Run):
+    """An Invoke at work."""
+
+    window = 0  # chunks its reader takes
+    reader: asyncio.Future[None] | None = None
+
+    def __init__(self, runner: Runner, item_id: int, activation: Activation, invoke: link_pb2.Invoke) -> None:
+        self.runner = runner
+        self.id = item_id
+        self.activation = activation
+        self.invoke = invoke
+        self.attempt = invoke.attempt
+        self.started = monotonic()
+        timeout_ms = invoke.timeout_ms
+        if timeout_ms:
+            self.deadline = self.started + timeout_ms / 1000
+
+
+class _Target(_Run):
+    """A delivered event at work at one of its targets."""
+
+    def __init__(self, delivery: _Delivery, index: int, activation: Activation) -> None:
+        self.delivery = delivery
+        self.index = index
+        self.activation = activation
+        self.handler = delivery.handler
+
+    def context(self) -> Context:
+        delivery = self.delivery
+        self.runner, self.id, self.message = delivery.runner, delivery.id, delivery.message
+        return super().context()
+
+
+class _Delivery:
+    """A Deliver at work: a position in its list of targets, and what became of those before it."""
+
+    __slots__ = (
+        "arguments",
+        "discarded",
+        "epochs",
+        "handler",
+        "id",
+        "message",
+        "next",
+        "outcome",
+        "remaining",
+        "runner",
+        "stopped",
+        "suspended",
+    )
+
+    def __init__(
+        self, runner: Runner, item_id: int, handler: HostedHandler, message: Message, epochs: list[int]
+    ) -> None:
+        self.runner = runner
+        self.id = item_id
+        self.handler = handler
+        self.message = message
+        self.epochs = epochs
+        self.next = 0
+        self.remaining = len(epochs)
+        self.outcome = link_pb2.Delivered()
+        self.arguments: tuple[Any, ...] | None = None
+        self.suspended: set[_Target] = set()
+        self.stopped: AmxError | None = None
+        self.discarded = False
+
+    def stop(self, why: AmxError) -> None:
+        self.stopped = why
+        for target in list(self.suspended):
+            target.stop(why)
+
+
+class Runner:
+    """The agents of this process at work.
+
+    agents: by name; may change. concurrency: invocations and deliveries at a time, as granted to the engine.
+    threads: plain (not async) handlers at a time. config: given to pipelines and contexts.
+    Everything runs on the event loop it was made in, except plain handlers.
+    """
+
+    protocol: LinkProtocol
+
+    def __init__(
+        self,
+        agents: MutableMapping[str, HostedAgent],
+        *,
+        deadlines: Deadlines,
+        concurrency: int = 256,
+        threads: int = 16,
+        config: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.agents = agents
+        self.config: Mapping[str, Any] = config or {}
+        self.calls: Calls | None = None
+        self._deadlines = deadlines
+        self._concurrency = concurrency
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="amx-handler") if agents else None
+        self._thread_count = threads
+        self._loop = asyncio.get_running_loop()
+        self._activations: dict[int, Activation] = {}
+        self._jobs: dict[int, _Invocation | _Delivery] = {}
+        self._queue: deque[_Invocation | _Delivery | _Target] = deque()
+        self._held: deque[_Delivery] = deque()  # deliveries that wait for suspended targets to end
+        self._delivering = 0  # suspended targets
+        self._taking = False  # a runner takes from the queue, or is about to
+        self._idle: list[asyncio.Future[None]] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._empty: list[asyncio.Future[None]] = []
+        self._now = monotonic()
+        self._warned: dict[str, float] = {}
+        self._closed = False
+
+    # What the link asks for
+
+    def invoke(self, item_id: int, invoke: link_pb2.Invoke) -> None:
+        activation = self._activations.get(invoke.epoch)
+        if activation is None:
+            message = invoke.message
+            agent = self.agents.get(message.agent)
+            if agent is None:
+                self._refuse(item_id, invoke, _agent_unknown(message.agent))
+                return
+            activation = Activation(agent, message.key or "default", invoke.epoch)
+            self._activations[invoke.epoch] = activation
+        invocation = _Invocation(self, item_id, activation, invoke)
+        self._jobs[item_id] = invocation
+        self._queue.append(invocation)
+        if not self._taking:
+            self._take_up()
+
+    def deliver(self, item_id: int, deliver: link_pb2.Deliver) -> None:
+        agent = self.agents.get(deliver.agent)
+        handler = agent.handlers.get(deliver.handler) if agent is not None else None
+        if handler is None:
+            error = _agent_unknown(deliver.agent) if agent is None else _handler_unknown(agent, deliver.handler)
+            item = self.protocol.item(64)
+            item.id = item_id
+            for index in range(len(deliver.epochs)):
+                item.delivered.targets.add(index=index, failure=error_to_failure(error))
+            return
+        delivery = _Delivery(self, item_id, handler, Message.from_event(deliver.event), list(deliver.epochs))
+        self._jobs[item_id] = delivery
+        self._queue.append(delivery)
+        if not self._taking:
+            self._take_up()
+
+    def activate(self, activate: link_pb2.Activate) -> None:
+        instance = activate.instance
+        activation = self._activations.get(activate.epoch)
+        if activation is None:
+            agent = self.agents.get(instance.agent)
+            if agent is None:
+                logger.warning("the engine activated %s, which is not hosted here", instance.agent)
+                return
+            activation = Activation(agent, instance.key or "default", activate.epoch)
+            self._activations[activate.epoch] = activation
+        activation.hold(activate.memory, activate.memory_version)
+
+    def deactivate(self, epochs: Iterable[int]) -> None:
+        for epoch in epochs:
+            self._activations.pop(epoch, None)
+
+    def cancel(self, item_id: int, reason: str) -> None:
+        job = self._jobs.get(item_id)
+        if job is not None:
+            job.stop(AmxError(CANCELLED, "CANCELLED", f"cancelled: {reason or 'no reason given'}"))
+
+    def grant_chunks(self, item_id: int, chunks: int) -> None:
+        job = self._jobs.get(item_id)
+        if isinstance(job, _Invocation):
+            job.window += chunks
+            if job.reader is not None and not job.reader.done():
+                job.reader.set_result(None)
+
+    def abandon(self) -> None:
+        jobs, self._jobs = self._jobs, {}
+        self._queue.clear()
+        self._held.clear()
+        self._activations.clear()
+        why = AmxError(CANCELLED, "CANCELLED", "the session with the engine was lost")
+        for job in jobs.values():
+            job.discarded = True
+            if isinstance(job, _Delivery):
+                for target in job.suspended:
+                    target.discarded = True
+            job.stop(why)
+        self._report_empty()
+
+    # What the owner asks for
+
+    @property
+    def slots_in_use(self) -> int:
+        """Invocations and deliveries that have not ended."""
+        return len(self._jobs)
+
+    async def wait_empty(self) -> None:
+        """Returns when no invocation or delivery is left."""
+        if self._jobs:
+            future = self._loop.create_future()
+            self._empty.append(future)
+            await future
+
+    async def close(self) -> None:
+        """Stops every handler that still runs, and every runner. Nothing is reported any more."""
+        self._closed = True
+        self.abandon()
+        for future in self._idle:
+            if not future.done():
+                future.cancel()
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            _, stuck = await asyncio.wait(tasks, timeout=5.0)
+            if stuck:
+                logger.warning("%d handlers did not stop when they were cancelled", len(stuck))
+        if self._threads is not None:
+            self._threads.shutdown(wait=False, cancel_futures=True)
+
+    # Runners
+
+    def _take_up(self) -> None:
+        """Makes a runner take from the queue."""
+        self._taking = True
+        while self._idle:
+            future = self._idle.pop()
+            if not future.done():
+                future.set_result(None)
+                return
+        task = self._loop.create_task(self._work(), name="amx-runner")
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            logger.error("a runner ended; another takes its place", exc_info=error)
+            self._taking = False
+            if self._queue and not self._closed:
+                self._take_up()
+
+    async def _work(self) -> None:
+        queue = self._queue
+        idle = self._idle
+        task = asyncio.current_task()
+        assert task is not None
+        while True:
+            until = monotonic() + SLICE_SECONDS
+            while queue:
+                job = queue.popleft()
+                kind = type(job)
+                run: _Run | None
+                if kind is _Invocation:
+                    run = self._begin_invocation(job)  # type: ignore[arg-type]
+                    if run is None and job.activation.waiting and not job.activation.busy:  # type: ignore[union-attr]
+                        self._pass_on(job.activation)  # type: ignore[union-attr]
+                elif kind is _Delivery:
+                    run = self._begin_delivery(job)  # type: ignore[arg-type]
+                else:
+                    run = self._begin_target(job)  # type: ignore[arg-type]
+                if run is not None:
+                    self._taking = False
+                    if queue:
+                        self._take_up()
+                    await self._stay_with(run, task)
+                    if self._taking:
+                        break  # another runner has the queue
+                    self._taking = True
+                    until = monotonic() + SLICE_SECONDS
+                elif self._now > until:
+                    await asyncio.sleep(0)
+                    until = monotonic() + SLICE_SECONDS
+            else:
+                self._taking = False
+            if len(idle) >= _IDLE_RUNNERS or self._closed:
+                return
+            future = self._loop.create_future()
+            idle.append(future)
+            await future
+
+    async def _stay_with(self, run: _Run, task: asyncio.Task[None]) -> None:
+        """Drives a suspended handler to its end."""
+        run.task = task
+        activation = run.activation
+        if not run.handler.concurrent:
+            activation.busy = True
+        if run.deadline:
+            run.bucket = self._deadlines.add(run, max(0.0, run.deadline - monotonic()) + _GRACE_SECONDS)
+        if run.stopped is not None:
+            task.cancel()
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            value = await self._drive(run)
+        except BaseException as exc:  # handlers may raise anything; what is not theirs is raised again below
+            error = exc
+        run.task = None
+        if run.stopped is not None:
+            task.uncancel()
+        if run.bucket is not None:
+            run.bucket.pop(run, None)
+        if not run.handler.concurrent:
+            activation.busy = False
+        if isinstance(run, _Invocation):
+            if error is None:
+                self._succeeded(run, value)
+            else:
+                self._failed(run, error)
+        elif isinstance(run, _Target):
+            self._delivering -= 1
+            delivery = run.delivery
+            delivery.suspended.discard(run)
+            self._target_ended(run, error)
+            self._delivered(delivery, 1)
+            if self._held:
+                self._queue.append(self._held.popleft())
+                if not self._taking:
+                    self._take_up()
+        if activation.waiting:
+            self._pass_on(activation)
+        if self._closed or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error or asyncio.CancelledError
+
+    @coroutine
+    def _drive(self, run: _Run) -> Generator[Any, Any, Any]:
+        """What the runner task awaits in place of the handler's coroutine, which runs in its own context variables."""
+        enter, step, throw = run.variables.run, run.coroutine.send, run.coroutine.throw
+        yielded = run.yielded
+        while True:
+            try:
+                value = yield yielded
+            except BaseException as exc:
+                started = monotonic()
+                try:
+                    yielded = enter(throw, exc)
+                except StopIteration as stop:
+                    return stop.value
+            else:
+                started = monotonic()
+                try:
+                    yielded = enter(step, value)
+                except StopIteration as stop:
+                    return stop.value
+            if monotonic() - started > BLOCKING_SECONDS:
+                self._warn_blocking(run, monotonic() - started)
+
+    def _start(self, run: _Run, arguments: tuple[Any, ...]) -> Any:
+        """Runs a handler until it ends or suspends. Returns what it yielded, or raises StopIteration with its value."""
+        handler = run.handler
+        call = handler.bind(run.activation.instance)
+        set_current(run)
+        variables = copy_context()
+        style = handler.style
+        if style == "async":
+            body = call(*arguments)
+        elif style == "sync":
+            body = self._in_thread(run, call, arguments)
+        else:
+            body = self._stream(run, call(*arguments))
+        run.coroutine = body
+        run.variables = variables
+        return variables.run(body.send, None)
+
+    # Invocations
+
+    def _begin_invocation(self, run: _Invocation) -> _Run | None:
+        """Runs an invocation until it ends (None) or suspends (itself)."""
+        started = run.started = monotonic()
+        activation = run.activation
+        invoke = run.invoke
+        try:
+            proto = invoke.message
+            handler = activation.agent.handlers.get(proto.handler)
+            if handler is None:
+                handler = _choose(activation.agent, proto.handler, proto.type)
+            run.handler = handler
+            if run.turn:
+                run.turn = activation.busy = False
+            elif activation.busy and not handler.concurrent:
+                _wait(activation, run)
+                return None
+            if run.stopped is not None:
+                raise run.stopped
+            if run.deadline and started > run.deadline:
+                raise AmxError(
+                    DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", f"{run.source} was not reached in time", retryable=True
+                )
+            version = invoke.memory_version
+            if invoke.HasField("memory") and not activation.busy:
+                activation.hold(invoke.memory, version)
+                activation.prepare(version)
+            elif not activation.current or (
+                activation.memory is not None and activation.memory.version != version and not handler.concurrent
+            ):
+                activation.prepare(version)
+            run.message = message = Message.from_proto(proto)
+            arguments = handler.arguments(message, run.context() if handler.wants_context else None)
+        except Exception as error:
+            self._failed(run, error)
+            return None
+        try:
+            run.yielded = self._start(run, arguments)
+        except StopIteration as stop:
+            self._succeeded(run, stop.value)
+            return None
+        except BaseException as error:
+            self._failed(run, error)
+            if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                raise
+            return None
+        if monotonic() - started > BLOCKING_SECONDS:
+            self._warn_blocking(run, monotonic() - started)
+        return run
+
+    def _succeeded(self, run: _Invocation, value: Any) -> None:
+        if run.discarded or run.stopped is not None:
+            self._failed(run, run.stopped or asyncio.CancelledError())
+            return
+        handler = run.handler
+        activation = run.activation
+        memory = activation.memory
+        protocol = self.protocol
+        try:
+            content_type, data = value if handler.style == "stream" else handler.encode_result(value)
+            size = len(data)
+            if size + 1024 > protocol.max_item_bytes:
+                protocol.check_payload(size, f"result of {run.source}")
+            changed = memory is not None and memory.changed
+            if changed and handler.concurrent and not activation.busy:
+                raise AmxError(
+                    FAILED_PRECONDITION,
+                    "CONCURRENT_MEMORY_CHANGE",
+                    f"{run.source} is concurrent and changed the memory of its instance; remove concurrent=True",
+                )
+        except Exception as error:
+            self._failed(run, error)
+            return
+        invoke = run.invoke
+        item = protocol.item(size)
+        item.id = run.id
+        complete = item.complete
+        complete.attempt = invoke.attempt
+        complete.epoch = invoke.epoch
+        result = complete.result
+        if size:
+            result.data = data
+            if content_type != JSON:
+                result.content_type = content_type
+        else:
+            complete.result.SetInParent()
+        context = run._context
+        if (changed and not handler.concurrent) or (context is not None and context.has_effects):
+            collected = False
+            try:
+                if changed and not handler.concurrent:
+                    assert memory is not None
+                    memory.collect(complete.effects)
+                    collected = True
+                if context is not None and context.has_effects:
+                    context.collect(complete.effects)
+                added = complete.effects.ByteSize()
+                if size + added + 1024 > protocol.max_item_bytes:
+                    protocol.check_payload(size + added, f"result of {run.source} with its effects")
+            except Exception as error:
+                protocol.take_back()
+                if collected:
+                    activation.drop()  # the changes are gone from here, and not at the engine either
+                self._failed(run, error)
+                return
+            if collected and complete.effects.memory:
+                assert memory is not None
+                memory.version += 1
+            protocol.count(added)
+        self._now = now = monotonic()
+        complete.duration_us = int((now - run.started) * 1_000_000)
+        if now - run.started > BLOCKING_SECONDS and run.bucket is None and handler.style == "async":
+            self._warn_blocking(run, now - run.started)
+        del self._jobs[run.id]
+        if self._empty and not self._jobs:
+            self._report_empty()
+
+    def _failed(self, run: _Invocation, error: BaseException) -> None:
+        activation = run.activation
+        dropped = self._undo(run, error)
+        self._now = now = monotonic()
+        if not run.discarded:
+            item = self.protocol.item(512)
+            item.id = run.id
+            complete = item.complete
+            complete.attempt = run.invoke.attempt
+            complete.epoch = run.invoke.epoch
+            complete.failure.CopyFrom(self._failure(run, error))
+            complete.memory_dropped = dropped or not activation.current
+            complete.duration_us = int((now - run.started) * 1_000_000)
+            self.protocol.count(complete.failure.ByteSize())
+            self._jobs.pop(run.id, None)
+        self._report_empty()
+
+    def _undo(self, run: _Run, error: BaseException) -> bool:
+        """Takes a failed handler's memory changes back. Returns whether the memory is lost with them."""
+        activation = run.activation
+        memory = activation.memory
+        if memory is None or not activation.current or not memory.changed or activation.busy:
+            return False
+        if memory.rollback():
+            return False
+        activation.drop()
+        return True
+
+    def _failure(self, run: _Run, error: BaseException) -> common_pb2.Failure:
+        if run.stopped is not None:
+            error = run.stopped
+        elif isinstance(error, asyncio.CancelledError):
+            error = AmxError(CANCELLED, "CANCELLED", f"{run.source} was cancelled by something it waited for")
+        elif not isinstance(error, AmxError) and logger.isEnabledFor(logging.DEBUG):
+            logger.debug("%s failed", run.source, exc_info=error)
+        return failure_from_exception(error, run.source)
+
+    def _refuse(self, item_id: int, invoke: link_pb2.Invoke, error: AmxError) -> None:
+        item = self.protocol.item(256)
+        item.id = item_id
+        item.complete.attempt = invoke.attempt
+        item.complete.epoch = invoke.epoch
+        item.complete.failure.CopyFrom(error_to_failure(error))
+
+    # Deliveries
+
+    def _begin_delivery(self, delivery: _Delivery) -> _Run | None:
+        """Runs targets until all have been looked at (None), one suspends (it), or the time slice is over (None)."""
+        if delivery.discarded:
+            return None
+        epochs = delivery.epochs
+        handler = delivery.handler
+        activations = self._activations
+        position, count = delivery.next, len(epochs)
+        stop = min(count, position + _DELIVERY_SLICE)
+        ended = 0
+        suspended: _Target | None = None
+        while position < stop:
+            activation = activations.get(epochs[position])
+            index = position
+            position += 1
+            if activation is None or delivery.stopped is not None:
+                self._target_failed(delivery, index, delivery.stopped or _not_here(), dropped=activation is None)
+                ended += 1
+                continue
+            target = _Target(delivery, index, activation)
+            if activation.busy and not handler.concurrent:
+                _wait(activation, target)
+                continue
+            try:
+                if not activation.current:
+                    activation.prepare(None)
+                arguments = delivery.arguments
+                if handler.wants_context:
+                    arguments = handler.arguments(delivery.message, target.context())
+                elif arguments is None:
+                    arguments = delivery.arguments = handler.arguments(delivery.message, None)
+            except Exception as error:
+                self._target_ended(target, error)
+                ended += 1
+                continue
+            try:
+                target.yielded = self._start(target, arguments)
+            except StopIteration:
+                memory = activation.memory
+                if target._context is not None or (memory is not None and memory.changed):
+                    self._target_ended(target, None)
+                ended += 1
+            except BaseException as error:
+                self._target_ended(target, error)
+                ended += 1
+                if isinstance(error, (KeyboardInterrupt, SystemExit)):
+                    raise
+            else:
+                delivery.suspended.add(target)
+                self._delivering += 1
+                suspended = target
+                break
+        delivery.next = position
+        self._now = monotonic()
+        if position < count:
+            if self._delivering < self._concurrency:
+                self._queue.appendleft(delivery)
+            else:
+                self._held.append(delivery)
+        if ended:
+            self._delivered(delivery, ended)
+        return suspended
+
+    def _begin_target(self, target: _Target) -> _Run | None:
+        """Runs one target whose turn has come after an earlier delivery to the same instance."""
+        delivery, activation, handler = target.delivery, target.activation, target.handler
+        target.turn = activation.busy = False
+        error: BaseException | None = None
+        try:
+            if delivery.stopped is not None:
+                raise delivery.stopped
+            if not activation.current:
+                activation.prepare(None)
+            arguments = handler.arguments(delivery.message, target.context() if handler.wants_context else None)
+        except Exception as exc:
+            error = exc
+        else:
+            try:
+                target.yielded = self._start(target, arguments)
+            except StopIteration:
+                pass
+            except BaseException as exc:
+                error = exc
+            else:
+                delivery.suspended.add(target)
+                self._delivering += 1
+                return target
+        self._target_ended(target, error)
+        self._delivered(delivery, 1)
+        if activation.waiting:
+            self._pass_on(activation)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error
+        return None
+
+    def _target_ended(self, target: _Target, error: BaseException | None) -> None:
+        """Writes down what became of one target, if there is anything to say."""
+        delivery, activation, index = target.delivery, target.activation, target.index
+        memory, context = activation.memory, target._context
+        target._context = None
+        if error is None and target.stopped is not None:
+            error = target.stopped
+        changed = memory is not None and activation.current and memory.changed and not activation.busy
+        if error is None:
+            if not changed and (context is None or not context.has_effects):
+                return
+            effects = link_pb2.Effects()
+            collected = False
+            try:
+                if changed:
+                    assert memory is not None
+                    memory.collect(effects)
+                    collected = True
+                if context is not None:
+                    context.collect(effects)
+                self.protocol.check_payload(delivery.outcome.ByteSize() + effects.ByteSize(), "outcome of a delivery")
+            except Exception as exc:
+                if collected:
+                    activation.drop()
+                error = exc
+            else:
+                if collected and effects.memory:
+                    assert memory is not None
+                    memory.version += 1
+                if effects.ByteSize():
+                    delivery.outcome.targets.add(index=index, effects=effects)
+                return
+        dropped = self._undo(target, error) or not activation.current
+        failure = self._failure(target, error)
+        delivery.outcome.targets.add(index=index, failure=failure, memory_dropped=dropped)
+
+    def _target_failed(self, delivery: _Delivery, index: int, error: AmxError, *, dropped: bool) -> None:
+        delivery.outcome.targets.add(index=index, failure=error_to_failure(error), memory_dropped=dropped)
+
+    def _delivered(self, delivery: _Delivery, ended: int) -> None:
+        """That many more targets have ended."""
+        delivery.remaining -= ended
+        if delivery.remaining or delivery.discarded:
+            return
+        outcome = delivery.outcome
+        item = self.protocol.item(outcome.ByteSize() if outcome.targets else 0)
+        item.id = delivery.id
+        item.delivered.CopyFrom(outcome)
+        item.delivered.SetInParent()
+        self._jobs.pop(delivery.id, None)
+        self._report_empty()
+
+    # Plain and streaming handlers
+
+    async def _in_thread(self, run: _Run, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+        threads = self._threads
+        if threads is None:
+            threads = self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="amx-handler")
+        work = threads.submit(copy_context().run, call, *arguments)
+        try:
+            return await asyncio.wrap_future(work)
+        except asyncio.CancelledError:
+            if not work.cancel() and not work.done():
+                # A thread cannot be stopped: it keeps the object it has, and the instance gets a new one.
+                logger.warning("%s was cancelled but is not async: its thread goes on until it returns", run.source)
+                run.activation.abandon()
+            raise
+
+    async def _stream(self, run: _Run, chunks: AsyncGenerator[Any, None]) -> tuple[str, bytes]:
+        """Passes chunks on as fast as their reader takes them. Without a reader they become one JSON array."""
+        encode = run.handler.encode_chunk
+        protocol = self.protocol
+        streaming = isinstance(run, _Invocation) and run.invoke.streaming
+        collected: list[bytes] = []
+        total = since = 0
+        try:
+            if streaming:
+                assert isinstance(run, _Invocation)
+                run.window += protocol.stream_window
+            async for value in chunks:
+                since += 1
+                if since >= _DELIVERY_SLICE:
+                    since = 0
+                    await asyncio.sleep(0)  # a generator that never waits would keep everyone else waiting
+                if isinstance(run, _Target):
+                    continue
+                assert isinstance(run, _Invocation)
+                content_type, data = encode(value)
+                if not streaming:
+                    if data and content_type != JSON and not content_type.endswith("+json"):
+                        raise AmxError(
+                            FAILED_PRECONDITION,
+                            "INVALID_OUTPUT",
+                            f"{run.source} yields chunks that are not JSON; call it with stream(), not request()",
+                        )
+                    total += len(data) + 1
+                    protocol.check_payload(total, f"stream of {run.source}, asked for as one result,")
+                    collected.append(data or b"null")
+                    continue
+                protocol.check_payload(len(data), f"chunk of {run.source}")
+                while run.window <= 0:
+                    run.reader = self._loop.create_future()
+                    await run.reader
+                run.window -= 1
+                if run.discarded:
+                    break
+                item = protocol.item(len(data))
+                item.id = run.id
+                payload = item.chunk.payload
+                payload.data = data
+                if content_type != JSON:
+                    payload.content_type = content_type
+                payload.SetInParent()
+        finally:
+            await chunks.aclose()
+        if streaming or isinstance(run, _Target):
+            return "", b""
+        return JSON, b"[" + b",".join(collected) + b"]"
+
+    # Small matters
+
+    def _pass_on(self, activation: Activation) -> None:
+        """It is the next one's turn at this instance."""
+        waiting = activation.waiting
+        assert waiting
+        run = waiting.popleft()
+        run.turn = activation.busy = True  # so that nobody comes between
+        self._queue.appendleft(run)
+        if not self._taking:
+            self._take_up()
+
+    def _report_empty(self) -> None:
+        if not self._jobs and self._empty:
+            waiters, self._empty = self._empty, []
+            for future in waiters:
+                if not future.done():
+                    future.set_result(None)
+
+    def _warn_blocking(self, run: _Run, seconds: float) -> None:
+        """Says, at most once a minute per handler, who keeps the event loop from everyone else."""
+        name = f"{run.activation.agent.name}#{run.handler.name}"
+        now = monotonic()
+        if now - self._warned.get(name, -_WARN_EVERY_SECONDS) >= _WARN_EVERY_SECONDS:
+            self._warned[name] = now
+            logger.warning(
+                "handler %s blocked the event loop for %.2f s: nothing else could run, heartbeats included; make it a"
+                " plain 'def' (it then runs in a thread) or move the slow part to asyncio.to_thread",
+                name,
+                seconds,
+            )
+
+
+def error_to_failure(error: AmxError) -> common_pb2.Failure:
+    """A failure that happened before any handler ran: it has no stack worth sending."""
+    return common_pb2.Failure(
+        code=error.code, reason=error.reason, message=error.message, retryable=error.retryable, metadata=error.metadata
+    )
+
+
+def _wait(activation: Activation, run: _Run) -> None:
+    if activation.waiting is None:
+        activation.waiting = deque()
+    activation.waiting.append(run)
+
+
+def _choose(agent: HostedAgent, name: str, message_type: str) -> HostedHandler:
+    """The handler of a message that does not name one that exists."""
+    if name:
+        raise _handler_unknown(agent, name)
+    definition = agent.definition
+    for handler in definition.handlers:
+        if message_type and message_type in handler.message_types:
+            return agent.handlers[handler.name]
+    if definition.default_handler:
+        return agent.handlers[definition.default_handler]
+    if len(agent.handlers) == 1:
+        return next(iter(agent.handlers.values()))
+    raise AmxError(
+        INVALID_ARGUMENT,
+        "HANDLER_AMBIGUOUS",
+        f"the message names no handler and agent '{agent.name}' has several: {', '.join(sorted(agent.handlers))}",
+    )
+
+
+def _agent_unknown(name: str) -> AmxError:
+    return AmxError(NOT_FOUND, "AGENT_UNKNOWN", f"agent '{name}' is not hosted by this process")
+
+
+def _handler_unknown(agent: HostedAgent, name: str) -> AmxError:
+    return AmxError(
+        NOT_FOUND,
+        "HANDLER_UNKNOWN",
+        f"agent '{agent.name}' has no handler '{name}'; it has: {', '.join(sorted(agent.handlers)) or 'none'}",
+    )
+
+
+def _not_here() -> AmxError:
+    return AmxError(
+        FAILED_PRECONDITION,
+        "MEMORY_NOT_HELD",
+        "this process does not hold that activation; send it again",
+        retryable=True,
+    )
