@@ -231,6 +231,12 @@ class MemorySpec:
         return value
 
 
+_ASSIGNABLE: dict[agent_pb2.MemoryKind, Any] = {
+    VALUE: object,
+    MAP: collections.abc.Mapping,
+    LIST: (list, tuple),
+    SET: collections.abc.Set,
+}
 _NAMES = {VALUE: "value", MAP: "dict", LIST: "list", SET: "set"}
 
 
@@ -476,8 +482,11 @@ class InstanceMemory:
     def assign(self, name: str, value: Any) -> None:
         """Makes a memory equal to `value`."""
         root = self._root(name)
-        if self._specs[name].kind != VALUE and kind_of_value(value) not in (self._specs[name].kind, VALUE):
-            raise TypeError(f"memory '{name}' is a {_NAMES[self._specs[name].kind]}; it cannot become {value!r}")
+        if root is value:  # `self.rows += [1]` changes the list, then assigns it
+            return
+        kind = self._specs[name].kind
+        if not isinstance(value, _ASSIGNABLE[kind]):
+            raise TypeError(f"memory '{name}' is a {_NAMES[kind]}; it cannot become {value!r}")
         root.assign(value)
 
     def collect(self, effects: link_pb2.Effects) -> None:

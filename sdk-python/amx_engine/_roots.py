@@ -281,9 +281,15 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
         if value is self:
             return
         items = dict(value)
-        for key in [key for key in self if key not in items]:
+        kept = {key for key in items if self._holds(key)}
+        for key in [key for key in self if key not in kept]:
             del self[key]
         self.update(items)
+
+    def _holds(self, key: Any) -> bool:
+        """Whether this very key is here: 1 and True are equal, but not the same."""
+        entry = self._entries.get(key)
+        return entry is not None and (entry.key is key or entry.id == self._codec.key_id(key))
 
     def fill(self, value: Any) -> None:
         super().fill(value)
@@ -446,10 +452,15 @@ class MemorySet(Root, PlainCopies, set[Any]):
         return self
 
     def _become(self, members: set[Any]) -> None:
-        for member in set(self) - members:
+        kept = {member for member in members if self._holds(member)}
+        for member in set(self) - kept:
             self.remove(member)
         for member in members:
             self.add(member)
+
+    def _holds(self, member: Any) -> bool:
+        entry = self._entries.get(member)
+        return entry is not None and (entry.key is member or entry.id == self._codec.key_id(member))
 
     def entries(self) -> Iterable[Entry]:
         return self._entries.values()
