@@ -321,6 +321,7 @@ class LinkConnection:
         self._links = links
         self._identity = identity
         self._first: deque[bytes] = deque()
+        self._decided = asyncio.Event()  # the handshake is over, one way or the other
         self.over = asyncio.Event()  # nothing more will be taken or sent
         self.ending = asyncio.Event()  # the session has ended; what is queued may still be sent
         self.session: LinkSession | None = None
@@ -353,6 +354,7 @@ class LinkConnection:
                 frame.items.add().rejected.failure.CopyFrom(error.to_failure())
                 self._first.append(frame.SerializeToString())
             self.over.set()
+            self._decided.set()
             if session is not None:
                 self._links.end(session, error.reason)
                 session.outbox.release()
@@ -369,9 +371,12 @@ class LinkConnection:
         answer = link_pb2.LinkFrame()
         answer.items.add().welcome.CopyFrom(welcome)
         self._first.append(answer.SerializeToString())
+        self._decided.set()
 
     async def next_frame(self) -> bytes | None:
         """The next frame for the peer; None when the connection is over."""
+        if self.session is None:
+            await self._decided.wait()
         if self._first:
             return self._first.popleft()
         session = self.session
@@ -387,6 +392,7 @@ class LinkConnection:
     def close(self, reason: object = None) -> None:
         """The transport has ended. The session waits for the peer for the resume window."""
         self.over.set()
+        self._decided.set()
         session = self.session
         if session is not None and session.connection is self:
             session.connection = None
