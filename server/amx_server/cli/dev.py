@@ -1,0 +1,246 @@
+"""`amx dev`: an engine with everything embedded, and the developer's agents in the same process, reloaded on change."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import shlex
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from amx_server.cli.exits import FAILED
+from amx_server.cli.serve import describe, overrides, read_config
+
+if TYPE_CHECKING:
+    from amx_engine._definition import HostedAgent
+    from amx_engine._link import Link
+    from amx_server.api.server import Server
+    from amx_server.cli.modules import AgentModules
+    from amx_server.runtime.engine import Engine
+
+# Seconds that handlers of an old version may take to finish after a reload, and of any at the end.
+_HANDLER_PATIENCE_S = 3.0
+
+
+def add_to(app: typer.Typer) -> None:
+    """Adds the command."""
+    app.command("dev")(dev)
+
+
+def dev(
+    load: Annotated[
+        list[str] | None,
+        typer.Option("--load", "-l", metavar="MODULE", help="Module or .py file with agents; may be repeated."),
+    ] = None,
+    data_dir: Annotated[str | None, typer.Option("--data-dir", help="Where to store.", show_default=".amx")] = None,
+    grpc_port: Annotated[int | None, typer.Option("--grpc-port", help="0: any.", show_default="9090")] = None,
+    http_port: Annotated[int | None, typer.Option("--http-port", help="0: any.", show_default="8080")] = None,
+    reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Reload modules when they change.")] = True,
+    config: Annotated[
+        str | None, typer.Option("--config", "-c", help="Configuration; amx-config.yaml if there is one.")
+    ] = None,
+    setting: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="SECTION.FIELD=VALUE", help="Overrides the configuration; repeatable."),
+    ] = None,
+) -> None:
+    """Run an engine and your agents for development: no keys, no services, loopback only."""
+    from amx_engine._errors import DefinitionError
+    from amx_server.cli.modules import AgentModules, ModuleError
+    from amx_server.cli.running import run_engine
+
+    changes = {
+        "agents.allow_redefinition": True,
+        "shutdown_deadline": 5.0,
+        **overrides(setting),
+        "grpc.port": grpc_port,
+        "http.port": http_port,
+        "storage.path": str(Path(data_dir) / "amx.db") if data_dir is not None else None,
+    }
+    settings = read_config(config, changes, strict=False)
+    try:
+        modules = AgentModules(load or ())
+        agents = _compile(modules.load())
+    except (ModuleError, DefinitionError) as error:
+        _complain(error)
+        raise typer.Exit(FAILED) from None
+
+    @contextlib.asynccontextmanager
+    async def beside(engine: Engine, server: Server) -> AsyncIterator[None]:
+        with engine.log.standard_logging(logging.INFO):
+            async with _Host(engine) as host:
+                if agents:
+                    await host.replace(agents)
+                watching = asyncio.create_task(_watch(modules, host)) if agents and reload else None
+                _greet(server, agents)
+                try:
+                    yield
+                finally:
+                    if watching is not None:
+                        watching.cancel()
+                        with contextlib.suppress(asyncio.CancelledError):
+                            await watching
+
+    raise typer.Exit(run_engine(settings, beside))
+
+
+class _Host:
+    """The developer's agents, on a link to an engine in the same process. An async context manager."""
+
+    def __init__(self, engine: Engine) -> None:
+        from amx_server.security.identity import Identity
+        from amx_server.security.permissions import ROLES
+
+        self._engine = engine
+        self._identity = Identity("amx-dev", "default", ("admin",), ROLES["admin"])
+        self._link: Link | None = None
+
+    async def __aenter__(self) -> _Host:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._link is not None:
+            await self._link.close(_HANDLER_PATIENCE_S)
+
+    async def replace(self, agents: list[HostedAgent]) -> None:
+        """Hosts `agents` instead of what is hosted now: the new link takes new messages while the old one drains.
+
+        Raises AmxError when the engine refuses them; the old ones are hosted then as before.
+        """
+        from amx_engine._link import Link
+        from amx_engine._transport import EmbeddedConnector
+
+        link = Link(EmbeddedConnector(lambda: self._engine.open_link(self._identity)), agents)
+        try:
+            await link.open(0)
+        except BaseException:
+            await link.close(0)
+            raise
+        old, self._link = self._link, link
+        if old is not None:
+            await old.close(_HANDLER_PATIENCE_S)
+
+
+async def _watch(modules: AgentModules, host: _Host) -> None:
+    """Reloads when a source file of the developer's changes. One that does not work leaves the old agents in place."""
+    import watchfiles
+
+    # A broken version may import more or less than the one in force; its files must be noticed when it is mended.
+    files = modules.files()
+    async for changes in watchfiles.awatch(*modules.folders(), watch_filter=watchfiles.PythonFilter()):
+        changed = _real_paths(path for _, path in changes) & files
+        if not changed:
+            continue
+        try:
+            await host.replace(_compile(modules.reload()))
+        except Exception as error:
+            # Whatever a developer's code does, the next change may mend it.
+            _complain(error)
+            typer.echo("amx: the agents stay as they were until the next change", err=True)
+        else:
+            names = ", ".join(sorted(os.path.basename(path) for path in changed))
+            typer.echo(f"amx: reloaded after a change of {names}")
+        files |= modules.files()
+
+
+def _real_paths(paths: Iterable[str]) -> set[str]:
+    return {os.path.realpath(path) for path in paths}
+
+
+def _compile(agents: list[object]) -> list[HostedAgent]:
+    """What the engine hosts. Raises DefinitionError, which names the culprit and the cure."""
+    from amx_engine._definition import HostedAgent
+
+    return [HostedAgent.of(agent) for agent in agents]
+
+
+def _complain(error: Exception) -> None:
+    """Prints what is wrong with a module, with the traceback into it if there is one."""
+    typer.echo(f"amx: {error}", err=True)
+    cause = error.__cause__
+    if cause is not None and not isinstance(cause, ModuleNotFoundError):
+        lines = traceback.format_exception(cause)
+        # The frames of the import machinery say nothing about the developer's module.
+        typer.echo("".join(line for line in lines if "importlib" not in line), err=True)
+
+
+# --- first words -----------------------------------------------------------------------------------------------------
+
+
+def _greet(server: Server, agents: list[HostedAgent]) -> None:
+    typer.echo(describe(server))
+    if not agents:
+        typer.echo("No agents yet. Write some in agents.py, then: amx dev --load agents")
+        typer.echo("Look around: amx status")
+        return
+    definitions = [agent.definition for agent in agents]
+    typer.echo("Agents: " + ", ".join(f"{definition.name} {definition.version}" for definition in definitions))
+    for definition in definitions:
+        command = first_command(definition)
+        if command:
+            port = server.grpc_address.rpartition(":")[2]
+            elsewhere = "" if port == "9090" else f" --address {server.grpc_address}"
+            typer.echo(f"Try: {command}{elsewhere}")
+            return
+
+
+def first_command(definition: Any) -> str:
+    """A command that makes an agent do something, with input that its schema allows; empty if it has no handler."""
+    from amx.v1 import agent_pb2
+
+    if definition.kind in (agent_pb2.AGENT_KIND_ROUTER, agent_pb2.AGENT_KIND_MONITOR) or not definition.handlers:
+        return ""
+    handler = next(
+        (each for each in definition.handlers if each.name == definition.default_handler), definition.handlers[0]
+    )
+    target = definition.name if len(definition.handlers) == 1 else f"{definition.name}#{handler.name}"
+    words = ["amx", "request", target]
+    schema = json.loads(handler.input_schema) if handler.input_schema else {}
+    example = _example(schema, schema)
+    if example is not None:
+        words.append(json.dumps(example, ensure_ascii=False))
+    if handler.streaming:
+        words.append("--stream")
+    return shlex.join(words)
+
+
+def _example(schema: Any, root: dict[str, Any], depth: int = 0) -> Any:
+    """A small value that a JSON Schema allows, as far as that can be told from types; None if it says nothing."""
+    if not isinstance(schema, dict) or depth > 5:
+        return None
+    if "$ref" in schema:
+        target: Any = root
+        for part in str(schema["$ref"]).removeprefix("#/").split("/"):
+            target = target.get(part, {}) if isinstance(target, dict) else {}
+        return _example(target, root, depth + 1)
+    for key in ("default", "const"):
+        if key in schema:
+            return schema[key]
+    for key in ("examples", "enum"):
+        if schema.get(key):
+            return schema[key][0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if schema.get(key):
+            return _example(schema[key][0], root, depth + 1)
+    kind = schema.get("type")
+    if isinstance(kind, list):
+        kind = kind[0]
+    if kind == "object":
+        properties = schema.get("properties", {})
+        wanted = schema.get("required") or list(properties)[:3]
+        return {name: _example(properties.get(name, {}), root, depth + 1) for name in wanted}
+    simple: dict[str, Callable[[], Any]] = {
+        "string": lambda: "hello",
+        "integer": lambda: 1,
+        "number": lambda: 1.5,
+        "boolean": lambda: True,
+        "array": lambda: [] if (item := _example(schema.get("items"), root, depth + 1)) is None else [item],
+    }
+    return simple[kind]() if kind in simple else None
