@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import os
 import secrets
 import sys
@@ -109,8 +110,12 @@ async def _worker(address: str) -> None:
     @Agent
     class Echo:
         @handler
-        async def echo(self, data: bytes) -> bytes:
-            return data
+        async def echo(self, text: str) -> str:
+            return text
+
+        @handler(durable=True)
+        async def keep(self, text: str) -> str:
+            return text
 
     @Agent
     class Counter:
@@ -119,9 +124,9 @@ async def _worker(address: str) -> None:
             return {}
 
         @handler
-        async def add(self, data: bytes) -> bytes:
+        async def add(self, text: str) -> str:
             self.totals["total"] = self.totals.get("total", 0) + 1
-            return data
+            return text
 
     @Agent
     class Listener:
@@ -192,6 +197,7 @@ class Loads:
         self._engine = engine
         self._address = address
         self._token = token
+        self._topic = ""
 
     async def request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Volatile request-reply."""
@@ -199,21 +205,19 @@ class Loads:
 
     async def durable_request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Request-reply, the message on disk before it is handled and the reply before it is seen."""
-        return await self._closed_loop("Echo", "echo", in_flight, warmup_s, seconds, durable=True)
+        return await self._closed_loop("Echo", "keep", in_flight, warmup_s, seconds)
 
     async def memory(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Requests whose handler changes persistent memory: the change on disk before the reply is seen."""
         return await self._closed_loop("Counter", "add", in_flight, warmup_s, seconds)
 
-    async def _closed_loop(
-        self, agent: str, handler: str, in_flight: int, warmup_s: float, seconds: float, durable: bool | None = None
-    ) -> Figures:
+    async def _closed_loop(self, agent: str, handler: str, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         data = payloads(in_flight)
         keys = [str(slot) for slot in range(in_flight)]
         request_bytes = self._engine.request_bytes
 
         async def call(slot: int) -> None:
-            reply = await request_bytes(agent, data[slot], key=keys[slot], handler=handler, durable=durable)
+            reply = await request_bytes(agent, data[slot], key=keys[slot], handler=handler)
             if reply != data[slot]:
                 raise RuntimeError("the reply is not the request")
 
@@ -233,10 +237,10 @@ class Loads:
 
     async def send(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Durable one-way messages, each acknowledged after it is on disk."""
-        data = payloads(in_flight)
+        texts = [json.loads(data) for data in payloads(in_flight)]
 
         async def call(slot: int) -> None:
-            await self._engine.send("Echo", data[slot], key=str(slot), handler="echo")
+            await self._engine.send("Echo", texts[slot], key=str(slot), handler="keep")
 
         return await closed_loop(call, in_flight=in_flight, warmup_s=warmup_s, seconds=seconds)
 
@@ -249,15 +253,20 @@ class Loads:
         await self._listeners("unfollow", fan_out)
 
     async def _listeners(self, handler: str, fan_out: int) -> None:
-        topic = _topic(fan_out)
+        topic = self._topic = f"benchmark.to-{fan_out}"
         requests: list[Awaitable[Any]] = [
             self._engine.request("Listener", topic, key=str(number), handler=handler) for number in range(fan_out)
         ]
         await asyncio.gather(*requests)
 
     async def publish(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
-        """Events, as fast as the engine takes them."""
-        raise NotImplementedError
+        """Events, as fast as the engine takes them; as many in flight as `in_flight`."""
+        texts = [json.loads(data) for data in payloads(in_flight)]
+
+        async def call(slot: int) -> None:
+            await self._engine.publish(self._topic, texts[slot])
+
+        return await closed_loop(call, in_flight=in_flight, warmup_s=warmup_s, seconds=seconds)
 
     async def unary(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """EngineService.Request without an SDK, on one channel."""
@@ -270,7 +279,6 @@ class Loads:
         for slot in range(in_flight):
             request = engine_pb2.RequestRequest()
             request.message.agent, request.message.key, request.message.handler = "Echo", str(slot), "echo"
-            request.message.payload.content_type = "application/octet-stream"
             request.message.payload.data = data[slot]
             requests.append(request)
         metadata = (("authorization", f"Bearer {self._token}"),)
@@ -287,10 +295,6 @@ class Loads:
                     raise RuntimeError("the reply is not the request")
 
             return await closed_loop(call, in_flight=in_flight, warmup_s=warmup_s, seconds=seconds)
-
-
-def _topic(fan_out: int) -> str:
-    return f"benchmark.to-{fan_out}"
 
 
 if __name__ == "__main__":
