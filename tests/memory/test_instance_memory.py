@@ -290,6 +290,28 @@ def test_memory_keeps_rows_that_the_present_definition_lacks() -> None:
     assert "gone" in content(memory, specs={"gone": MemorySpec("gone", MAP)})
 
 
+def test_memory_several_steps_in_one_commit_leave_what_the_last_left() -> None:
+    specs = {"m": MemorySpec("m", MAP, persistent=True, ttl_ms=1000, max_entries=5)}
+    memory, rows, commit = InstanceMemory(), Rows(), new_commit()
+
+    def step(*changes: memory_pb2.MemoryChange) -> None:
+        memory.apply(changes, specs, NOW, "ns", "counter", "default", commit)
+
+    step(put("m", '"removed"', b"1"), put("m", '"put again"', b"1"), put("m", '"expired"', b"1"))
+    step(remove("m", '"removed"'), remove("m", '"put again"'))
+    step(put("m", '"put again"', b"2", 9000), touch("m", '"expired"'))
+    memory.store_touches("ns", "counter", "default", commit)
+    memory.prune(NOW + 1000, "ns", "counter", "default", commit)
+    commit.memory_remove.clear()  # nothing of this was in the store
+    rows.write(commit)
+    assert content(rows.reload(), specs=specs) == content(memory, specs=specs) == {"m": [('"put again"', b"2")]}
+    commit = new_commit()
+    step(put("m", '"new"', b"1"))
+    step(clear("m"))
+    rows.write(commit)
+    assert not rows.rows
+
+
 def test_memory_search_is_ordered_bounded_and_by_prefix() -> None:
     memory = InstanceMemory()
     apply(memory, [put("orders", f'"{name}"', b"1") for name in ["eu/2", "us/1", "eu/1", "eu/3"]])

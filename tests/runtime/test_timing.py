@@ -196,7 +196,7 @@ def test_no_occurrence_runs_twice_whatever_the_clock_does(
     if "cron" not in timing:
         assert driver.state.wait_seconds(driver.clock.now_ms(), driver.clock.monotonic()) is not None
         driver.clock.advance(7.1)
-        assert len(driver.run_due()) == 1
+        assert len(driver.run_due()) in ((1, 2) if missed == ALL else (1,))
 
 
 def test_restart_during_the_run_of_a_fixed_delay_plans_another() -> None:

@@ -211,7 +211,7 @@ class InstanceMemory:
         commit: Commit,
         limits: MemoryLimits = DEFAULT_LIMITS,
     ) -> None:
-        """Applies `changes` in order and adds what they mean for the store to `commit`. At most once per commit.
+        """Applies `changes` in order and adds what they mean for the store to `commit`.
 
         Raises AmxError INVALID_MEMORY_CHANGE, naming memory and entry; then neither this object nor `commit` changed.
         """
@@ -390,6 +390,8 @@ class InstanceMemory:
             for touched in self._touched:
                 dirty.setdefault(touched, True)
             self._touched = None
+        earlier = len(commit.memory_put)
+        removed: set[tuple[str, str]] = set()
         for name in cleared:
             commit.memory_clear.append((namespace, agent, key, name))
         version = self.version
@@ -401,6 +403,15 @@ class InstanceMemory:
                 commit.memory_put.append((namespace, agent, key, row))
             elif was_stored and name not in cleared:
                 commit.memory_remove.append((namespace, agent, key, name, entry_id))
+                removed.add((name, entry_id))
+        if earlier and (removed or cleared):
+            # Rows are written after removals, so earlier ones of this commit would come back.
+            owner = (namespace, agent, key)
+            commit.memory_put[:earlier] = [
+                put
+                for put in commit.memory_put[:earlier]
+                if put[:3] != owner or not (put[3].name in cleared or (put[3].name, put[3].entry) in removed)
+            ]
 
 
 def _size(entry_id: str, value: bytes) -> int:
