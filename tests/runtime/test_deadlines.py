@@ -5,9 +5,10 @@ from __future__ import annotations
 import gc
 import weakref
 
-from amx_server.runtime.deadlines import TICKS_PER_SECOND, Bucket, Deadlines
 from hypothesis import given
 from hypothesis import strategies as st
+
+from amx_server.runtime.deadlines import TICKS_PER_SECOND, Bucket, Deadlines
 
 TICK = 1 / TICKS_PER_SECOND
 SECONDS = st.floats(0, 10)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import sys
 
-from amx_server.runtime.mailbox import LEVELS, PATIENCE, Mailbox, ReadyQueue
 from hypothesis import given
 from hypothesis import strategies as st
+
+from amx_server.runtime.mailbox import LEVELS, PATIENCE, Mailbox, ReadyQueue
 
 PRIORITIES = st.integers(1, LEVELS)
 # A number pushes an item at that priority, None pops one.
