@@ -136,13 +136,16 @@ class _Invocation(_Run):
 class _Target(_Run):
     """A delivered event at work at one of its targets."""
 
-    def __init__(self, delivery: _Delivery, index: int, activation: Activation) -> None:
+    index: int
+    over = False  # tasks that outlive their handler may still see it
+
+    def __init__(self, delivery: _Delivery) -> None:
         self.delivery = delivery
-        self.index = index
-        self.activation = activation
         self.handler = delivery.handler
 
     def context(self) -> Context:
+        if self.over:
+            raise AmxError(FAILED_PRECONDITION, "NO_CONTEXT", "the handler that started this has ended")
         delivery = self.delivery
         self.runner, self.id, self.message = delivery.runner, delivery.id, delivery.message
         return super().context()
@@ -585,9 +588,6 @@ class Runner:
                     activation.drop()  # the changes are gone from here, and not at the engine either
                 self._failed(run, error)
                 return
-            if collected and complete.effects.memory:
-                assert memory is not None
-                memory.version += 1
             protocol.count(added)
         self._now = now = monotonic()
         complete.duration_us = int((now - run.started) * 1_000_000)
@@ -647,30 +647,37 @@ class Runner:
         """Runs targets until all have been looked at (None), one suspends (it), or the time slice is over (None)."""
         if delivery.discarded:
             return None
-        epochs = delivery.epochs
-        handler = delivery.handler
-        activations = self._activations
+        epochs, handler, activations = delivery.epochs, delivery.handler, self._activations
+        wants_context, concurrent = handler.wants_context, handler.concurrent
+        plain = handler.style == "async"
+        bind = handler.bind
         position, count = delivery.next, len(epochs)
         stop = min(count, position + _DELIVERY_SLICE)
         ended = 0
         suspended: _Target | None = None
+        # Most handlers end at once and never ask for their context: one object serves as the source of it for all.
+        target = _Target(delivery)
+        set_current(target)
         while position < stop:
-            activation = activations.get(epochs[position])
             index = position
+            activation = activations.get(epochs[index])
             position += 1
             if activation is None or delivery.stopped is not None:
                 self._target_failed(delivery, index, delivery.stopped or _not_here(), dropped=activation is None)
                 ended += 1
                 continue
-            target = _Target(delivery, index, activation)
-            if activation.busy and not handler.concurrent:
+            target.index = index
+            target.activation = activation
+            if activation.busy and not concurrent:
                 _wait(activation, target)
+                target = _Target(delivery)
+                set_current(target)
                 continue
             try:
                 if not activation.current:
                     activation.prepare(None)
                 arguments = delivery.arguments
-                if handler.wants_context:
+                if wants_context:
                     arguments = handler.arguments(delivery.message, target.context())
                 elif arguments is None:
                     arguments = delivery.arguments = handler.arguments(delivery.message, None)
@@ -679,7 +686,13 @@ class Runner:
                 ended += 1
                 continue
             try:
-                target.yielded = self._start(target, arguments)
+                if plain:
+                    body = bind(activation.instance)(*arguments)
+                    variables = copy_context()
+                    yielded = variables.run(body.send, None)
+                    target.coroutine, target.variables, target.yielded = body, variables, yielded
+                else:
+                    target.yielded = self._start(target, arguments)
             except StopIteration:
                 memory = activation.memory
                 if target._context is not None or (memory is not None and memory.changed):
@@ -695,6 +708,8 @@ class Runner:
                 self._delivering += 1
                 suspended = target
                 break
+        if suspended is None:
+            target.over = True
         delivery.next = position
         self._now = monotonic()
         if position < count:
@@ -764,9 +779,6 @@ class Runner:
                     activation.drop()
                 error = exc
             else:
-                if collected and effects.memory:
-                    assert memory is not None
-                    memory.version += 1
                 if effects.ByteSize():
                     delivery.outcome.targets.add(index=index, effects=effects)
                 return
