@@ -68,7 +68,7 @@ class SqliteReader:
         self._queue: queue.SimpleQueue[Query[Any] | MemoryQuery | None] = queue.SimpleQueue()
         try:
             self._db = apsw.Connection(path, flags=apsw.SQLITE_OPEN_READWRITE, statementcachesize=64)
-            self._db.set_busy_timeout(5000)
+            self._db.set_busy_timeout(2000)
             self._db.pragma("query_only", True)
             self._db.pragma("cache_size", -(cache_bytes // 1024))
             self._db.pragma("temp_store", "memory")

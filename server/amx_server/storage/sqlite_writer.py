@@ -122,7 +122,7 @@ class SqliteWriter:
             # SQLite gives its other files the permissions of this one.
             os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             self._db = db = apsw.Connection(path, statementcachesize=64)
-            db.set_busy_timeout(5000)
+            db.set_busy_timeout(2000)
             db.pragma("synchronous", "full" if durable else "off")
             db.pragma("fullfsync", True)
             db.pragma("wal_autocheckpoint", 0)
