@@ -164,6 +164,7 @@ class HostedAgent:
             raise DefinitionError(_not_decorated(cls), reason="NOT_AN_AGENT")
         self.cls = cls
         self._prototype = prototype
+        self._callable = False
         self._note = note
         self.name = note.name
         self.version = note.version
@@ -229,15 +230,17 @@ class HostedAgent:
             instance = copy.copy(self._prototype)
             vars(instance).pop(ATTACHED, None)
             return instance
-        try:
-            inspect.signature(self.cls).bind()
-        except TypeError as error:
-            raise DefinitionError(
-                f"{self.cls.__qualname__}() cannot be called without arguments ({error}); give them defaults, or"
-                f" hand over an object: with_agent({self.cls.__name__}(...))"
-            ) from None
-        except ValueError:
-            pass  # no signature to look at
+        if not self._callable:
+            try:
+                inspect.signature(self.cls).bind()
+            except TypeError as error:
+                raise DefinitionError(
+                    f"{self.cls.__qualname__}() cannot be called without arguments ({error}); give them defaults, or"
+                    f" hand over an object: with_agent({self.cls.__name__}(...))"
+                ) from None
+            except ValueError:
+                pass  # no signature to look at
+            self._callable = True
         return self.cls()
 
     async def close(self) -> None:

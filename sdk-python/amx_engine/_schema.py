@@ -922,7 +922,7 @@ class Compiler:
             Field(
                 name,
                 self.compile(_substituted(hint, variables)),
-                required=name in kind.__required_keys__,
+                required=_is_required(kind, name, hint),
                 description=_field_doc(hint),
             )
             for name, hint in self.hints(kind).items()
@@ -975,6 +975,16 @@ def _substituted(annotation: Any, variables: dict[Any, Any]) -> Any:
     if get_origin(annotation) is None or not parameters:
         return annotation
     return annotation[tuple(variables.get(parameter, Any) for parameter in parameters)]
+
+
+def _is_required(kind: Any, name: str, hint: Any) -> bool:
+    """Whether a TypedDict demands a member. Its own record is wrong where annotations are kept as text."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        origin = get_origin(get_args(hint)[0])
+    if origin in (typing.Required, typing.NotRequired):
+        return origin is typing.Required
+    return name in kind.__required_keys__
 
 
 def _field_doc(annotation: Any) -> str:
