@@ -232,8 +232,10 @@ async def test_lock_of_another_program_is_named_and_storing_resumes_after_it(tmp
         )
         assert browser.stdout is not None
         await browser.stdout.readline()
+        waiting = [session.submit(insert=[message(seq)])[1] for seq in range(2, 100)]
         with pytest.raises(AmxError) as error:
             await session.commit(insert=[message(1)])
+        await asyncio.gather(*waiting, return_exceptions=True)
         assert error.value.reason == "STORAGE_UNAVAILABLE"
         assert error.value.retryable and "another program" in error.value.message
         await browser.communicate(b"")

@@ -335,6 +335,24 @@ async def test_leaving_writes_what_was_submitted(tmp_path: Path) -> None:
         assert await store.count_messages("default", MessageState.PENDING) == 499
 
 
+async def test_submit_while_leaving_is_refused_after_what_came_before() -> None:
+    store = open_store(":memory:")
+    await store.__aenter__()
+    session = Session(store)
+    for seq in range(1, 500):
+        session.submit(insert=[message(seq)])
+    leaving = asyncio.ensure_future(store.__aexit__())
+    await asyncio.sleep(0)  # both begin
+    await asyncio.sleep(0)
+    _, late = session.submit(insert=[message(500)])
+    await leaving
+    with pytest.raises(AmxError, match="closed"):
+        await late
+    assert session.reported == list(range(500))
+    with pytest.raises(AmxError, match="closed"):
+        await store.memory(*GREETER)
+
+
 async def test_restart_begins_a_new_generation_and_never_reuses_a_number(tmp_path: Path) -> None:
     path = str(tmp_path / "amx.db")
     async with open_store(path) as store:

@@ -10,9 +10,10 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol, TypeVar
 
-from amx_server.core.errors import INTERNAL, AmxError, exhausted, unavailable
+from amx_server.core.errors import INTERNAL, UNAVAILABLE, AmxError, exhausted, unavailable
 from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import Commit
 
@@ -66,7 +67,7 @@ class Committer:
 
     All methods belong to the event loop's thread. `done` callbacks run there in the order of `submit`, one hop
     between the threads for a whole batch. When a batch fails its commits are written one by one, so that a bad
-    commit fails alone.
+    commit fails alone, unless the store as a whole is unavailable for now.
     """
 
     def __init__(self, writer: BatchWriter, yielder: LockYielder, *, max_queued_bytes: int) -> None:
@@ -78,7 +79,7 @@ class Committer:
         self._submitted = 0
         self._completed = 0
         self._queued_bytes = 0
-        self._waiting: deque[tuple[int, Callable[[], None]]] = deque()
+        self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="amx-storage-writer", daemon=True)
         self._thread.start()
@@ -92,7 +93,7 @@ class Committer:
         """See Store.submit. A full queue refuses with STORAGE_BUSY, a closed one with STORAGE_UNAVAILABLE."""
         if self._closed:
             error = unavailable("STORAGE_UNAVAILABLE", "the store is closed; start the engine again")
-            self._loop.call_soon(commit.done, error)
+            self.after(partial(self._loop.call_soon, commit.done, error))
             return
         self._submitted += 1
         self._yielder.begin()
@@ -109,7 +110,7 @@ class Committer:
         self._queued_bytes += size
         self._queue.put((commit, size))
 
-    def after(self, callback: Callable[[], None]) -> None:
+    def after(self, callback: Callable[[], object]) -> None:
         """Calls back once everything submitted so far is reported; at once when nothing is under way."""
         if self._completed == self._submitted:
             callback()
@@ -223,7 +224,11 @@ class Committer:
         try:
             self._writer.write(commits)
         except Exception as failure:
-            errors = [_named(failure)] if len(commits) == 1 else [self._write_alone(commit) for commit in commits]
+            error = _named(failure)
+            if len(commits) == 1 or (error.code == UNAVAILABLE and error.retryable):
+                errors = [error] * len(commits)  # no commit's fault: trying each would only take longer
+            else:
+                errors = [self._write_alone(commit) for commit in commits]
         self._post(self._report, commits, errors, size)
         return held, stop
 

@@ -96,6 +96,10 @@ class SqliteStore:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        """Stores what was submitted, reports it and closes. Goes on in the background when cancelled."""
+        await asyncio.shield(asyncio.ensure_future(self._shut()))
+
+    async def _shut(self) -> None:
         if self._committer is not None:
             await self._committer.close()
         readers, self._readers = self._readers, []

@@ -16,6 +16,7 @@ from typing import Final
 
 import apsw
 
+from amx_server.core.errors import unavailable
 from amx_server.storage.interface import Commit, MessageState
 from amx_server.storage.migrations import migrate
 from amx_server.storage.sqlite_errors import explain
@@ -130,7 +131,12 @@ class SqliteWriter:
             db.pragma("cache_size", -(cache_bytes // 1024))
             db.pragma("temp_store", "memory")
             migrate(db, path)  # before anything that would alter a file that is not ours
-            db.pragma("journal_mode", "wal")
+            if db.pragma("journal_mode", "wal") != "wal":
+                raise unavailable(
+                    "STORAGE_UNAVAILABLE",
+                    f"the volume of {path} has no shared memory for files, as network file systems have none;"
+                    " put the store on a local disk",
+                )
             db.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
             self.generation = _number(db, "SELECT value FROM meta WHERE name = 'generation'")
             self.next_seq = _number(
@@ -262,7 +268,10 @@ class SqliteWriter:
         db = self._connection
         system_errno = db.system_errno
         if db.in_transaction:
-            db.execute("ROLLBACK")
+            try:
+                db.execute("ROLLBACK")
+            except apsw.Error:  # it has been rolled back by what failed, or the next write will name the cause
+                pass
         self._changes = db.total_changes()
         return explain(error, self._path, system_errno)
 
