@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from amx.v1 import memory_pb2
@@ -16,13 +17,14 @@ _NOTHING = memory_pb2.InstanceMemory()
 
 
 class Activation:
-    """One instance under one epoch. Its object is made at the first message.
+    """One instance under one epoch. Its object is made at the first message. clock: what its memory expires by.
 
     current: object and memory are there. busy: a handler that may change them is suspended; whatever came meanwhile is
     in `waiting`, in order.
     """
 
     __slots__ = (
+        "_clock",
         "_image",
         "_image_version",
         "agent",
@@ -35,7 +37,8 @@ class Activation:
         "waiting",
     )
 
-    def __init__(self, agent: HostedAgent, key: str, epoch: int) -> None:
+    def __init__(self, agent: HostedAgent, key: str, epoch: int, clock: Callable[[], float]) -> None:
+        self._clock = clock
         self.agent = agent
         self.key = key
         self.epoch = epoch
@@ -73,7 +76,7 @@ class Activation:
         if self.instance is None:
             instance = self.agent.new_instance(self.key)
             if self.agent.memories:
-                self.memory = InstanceMemory(self.agent)
+                self.memory = InstanceMemory(self.agent, self._clock)
                 self.memory.attach(instance)
             self.instance = instance
         memory = self.memory

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import signal
+import time
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import AsyncExitStack
@@ -179,7 +180,12 @@ class AmxEngine:
             for agent in self._agents:
                 exits.push_async_callback(agent.close)
             link = Link(
-                connector, self._agents, concurrency=self._concurrency, threads=self._threads, config=self.config
+                connector,
+                self._agents,
+                concurrency=self._concurrency,
+                threads=self._threads,
+                config=self.config,
+                clock=self._embedded.monotonic if self._embedded is not None else time.monotonic,
             )
             exits.push_async_callback(link.close, 0.0)
             await link.open(patience)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,6 +38,7 @@ class EmbeddedProcess:
         self._config = config
         self._ticking = ticking
         self.engine: Engine | None = None
+        self.monotonic: Callable[[], float] = time.monotonic if clock is None else clock.monotonic
 
     async def __aenter__(self) -> Connector:
         try:

@@ -12,7 +12,7 @@ import platform
 import random
 import socket
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import TYPE_CHECKING, Any
@@ -43,7 +43,7 @@ class Link:
     """One link to one engine, over as many connections as it takes, until it is closed.
 
     connector: how to reach the engine. agents: hosted here, by name. concurrency: invocations and deliveries at a time.
-    threads: plain handlers at a time. config: given to contexts and pipelines.
+    threads: plain handlers at a time. config: given to contexts and pipelines. clock: what memory expires by.
     """
 
     def __init__(
@@ -54,13 +54,19 @@ class Link:
         concurrency: int = 256,
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self._connector = connector
         loop = self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(loop.time, loop.call_at)
         self._hosted = {agent.name: agent for agent in agents}
         self.runner = Runner(
-            self._hosted, deadlines=self._deadlines, concurrency=concurrency, threads=threads, config=config
+            self._hosted,
+            deadlines=self._deadlines,
+            concurrency=concurrency,
+            threads=threads,
+            config=config,
+            clock=clock,
         )
         self.protocol = LinkProtocol(
             link_id=uuid.uuid4().hex,
@@ -399,10 +405,7 @@ class Link:
                     await write(data)
                     continue
                 if self._flushes:
-                    flushes, self._flushes = self._flushes, []
-                    for future in flushes:
-                        if not future.done():
-                            future.set_result(None)
+                    self._flushed()
                 self._wakeup = self._loop.create_future()
                 await self._wakeup
         except ConnectionLost:
@@ -414,6 +417,7 @@ class Link:
             connection.abort()
         finally:
             self._wakeup = None
+            self._flushed()
 
     async def _keep_alive(self, connection: Connection) -> None:
         lag = 0.0
@@ -426,6 +430,12 @@ class Link:
                 logger.warning("nothing was heard from the engine for two heartbeats: connecting again")
                 connection.abort()
                 return
+
+    def _flushed(self) -> None:
+        flushes, self._flushes = self._flushes, []
+        for future in flushes:
+            if not future.done():
+                future.set_result(None)
 
     async def _flush(self) -> None:
         """Returns when everything said so far has been handed to the transport, or is known not to get there."""

@@ -195,7 +195,7 @@ class Runner:
     """The agents of this process at work.
 
     agents: by name; may change. concurrency: invocations and deliveries at a time, as granted to the engine.
-    threads: plain (not async) handlers at a time. config: given to pipelines and contexts.
+    threads: plain (not async) handlers at a time. config: given to pipelines and contexts. clock: of memory's expiry.
     Everything runs on the event loop it was made in, except plain handlers.
     """
 
@@ -209,8 +209,10 @@ class Runner:
         concurrency: int = 256,
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         self.agents = agents
+        self._clock = clock
         self.config: Mapping[str, Any] = config or {}
         self.calls: Calls | None = None
         self._deadlines = deadlines
@@ -241,7 +243,7 @@ class Runner:
             if agent is None:
                 self._refuse(item_id, invoke, _agent_unknown(message.agent))
                 return
-            activation = Activation(agent, message.key or "default", invoke.epoch)
+            activation = Activation(agent, message.key or "default", invoke.epoch, self._clock)
             self._activations[invoke.epoch] = activation
         invocation = _Invocation(self, item_id, activation, invoke)
         self._jobs[item_id] = invocation
@@ -273,7 +275,7 @@ class Runner:
             if agent is None:
                 logger.warning("the engine activated %s, which is not hosted here", instance.agent)
                 return
-            activation = Activation(agent, instance.key or "default", activate.epoch)
+            activation = Activation(agent, instance.key or "default", activate.epoch, self._clock)
             self._activations[activate.epoch] = activation
         activation.hold(activate.memory, activate.memory_version)
 
