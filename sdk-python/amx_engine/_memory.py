@@ -344,7 +344,7 @@ class MemoryCodec(Codec):
                 raise InvalidValue(f"memory {error.message}", error.pointer) from None
         try:
             _require_plain(value, pointer)
-            return _values.encode_plain(value)
+            return _values.encode_plain(value, pointer)
         except RecursionError:
             raise InvalidValue(f"memory {pointer}: is nested too deeply, or contains itself", pointer) from None
 

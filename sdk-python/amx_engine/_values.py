@@ -62,15 +62,17 @@ def encode(value: Any) -> bytes:
         raise InvalidValue(f"value has no JSON form: {error}") from None
 
 
-def encode_plain(value: Any) -> bytes:
+def encode_plain(value: Any, pointer: str = "") -> bytes:
     """As `encode`, for what is known to be made of dicts with text keys, lists, text, numbers and None."""
     try:
         return _encoder.encode(value).encode()
     except UnicodeEncodeError:
-        raise InvalidValue("text contains a lone surrogate, which has no UTF-8 form; clean it first") from None
+        raise InvalidValue(
+            f"{_at(pointer)}text contains a lone surrogate, which has no UTF-8 form; clean it first", pointer
+        ) from None
     except ValueError as error:
-        to_plain(value)  # names the place, if it is a NaN
-        raise InvalidValue(f"value has no JSON form: {error}") from None
+        to_plain(value, pointer)  # names the place, if it is a NaN
+        raise InvalidValue(f"{_at(pointer)}value has no JSON form: {error}", pointer) from None
 
 
 def encode_canonical(value: Any) -> str:

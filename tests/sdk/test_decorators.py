@@ -561,7 +561,10 @@ async def test_a_router_answers_with_an_address(decorate: Any) -> None:
         return json.loads(data)
 
     assert await ask(priority="HIGH") == {"agent": "HighPriorityAgent", "key": "default"}
-    assert await ask(type="customer_inquiry", headers={"customer": "7"}) == {"agent": "CustomerServiceAgent", "key": "7"}
+    assert await ask(type="customer_inquiry", headers={"customer": "7"}) == {
+        "agent": "CustomerServiceAgent",
+        "key": "7",
+    }
     assert await ask(source="mobile_app") == {"agent": "MobileAgent", "key": "app"}
     assert await ask() is None
 

@@ -346,4 +346,397 @@ def exact(value: Any) -> Any:
 
 
 TestMemoryMachine = MemoryMachine.TestCase
-TestMemoryMachine.settings = settings(max_examples=600, stateful_step_count=30, deadline=None)
+TestMemoryMachine.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+
+
+def agent_with(**memories: Any) -> type:
+    """An agent class with these memories."""
+
+    async def run(self: Any) -> None: ...
+
+    return Agent(type("Made", (), {**memories, "run": handler(run), "__module__": __name__}))
+
+
+def changes(effects: link_pb2.Effects) -> list[tuple[str, str, str]]:
+    found = []
+    for change in effects.memory:
+        which = change.WhichOneof("change")
+        detail = change.put.id if which == "put" else str(getattr(change, which))
+        found.append((change.name, which, detail))
+    return found
+
+
+def test_nothing_changed_means_nothing_to_commit() -> None:
+    host = Host(Rememberer)
+    assert host.instance.table == {} and host.instance.rows == [] and host.instance.count == 0
+    assert "x" not in host.instance.members
+    assert not host.memory.changed
+    assert not host.commit().memory
+    assert host.memory.version == 0
+
+
+def test_only_what_changed_is_sent() -> None:
+    host = Host(Rememberer)
+    host.instance.table.update({key: {"n": 1} for key in range(100)})
+    host.instance.rows.extend([1, 2, 3])
+    host.commit()
+    host.instance.table[7]["n"] = 2
+    host.instance.rows.append(4)
+    host.instance.count += 1
+    assert changes(host.commit()) == [("table", "put", "7"), ("rows", "put", "3"), ("count", "put", "")]
+    host.instance.rows.insert(0, 0)
+    host.instance.rows.pop(1)
+    del host.instance.table[8]
+    assert changes(host.commit()) == [("table", "remove", "8"), ("rows", "remove", "0"), ("rows", "put", "-1")]
+    host.instance.table.clear()
+    assert changes(host.commit()) == [("table", "clear", "True")]
+    assert host.memory.version == 4
+
+
+def test_large_integer_keys_survive() -> None:
+    host = Host(Rememberer)
+    key = hash("some text") * 3 + 2**62
+    host.instance.table[key] = {"label": "POSITIVE"}
+    host.commit()
+    assert host.reload().table[key] == {"label": "POSITIVE"}
+
+
+def test_containers_are_what_they_stand_for() -> None:
+    host = Host(Rememberer)
+    own = host.instance
+    own.table["a"] = {"b": [1]}
+    own.rows.append({"c": 1})
+    own.members.add(1)
+    host.commit()
+    own = host.reload()
+    assert isinstance(own.table, dict) and isinstance(own.rows, list) and isinstance(own.members, set)
+    assert repr(own.table) == "{'a': {'b': [1]}}" and repr(own.rows) == "[{'c': 1}]" and repr(own.members) == "{1}"
+    assert json.dumps(own.table) == '{"a": {"b": [1]}}'
+    for value in (own.table, own.rows, own.members, own.table["a"], own.table["a"]["b"], own.rows[0]):
+        for copied in (copy.copy(value), copy.deepcopy(value), value.copy(), pickle.loads(pickle.dumps(value))):
+            assert copied == value
+            assert type(copied) in (dict, list, set)
+    assert type(own.table | {}) is dict and type(own.rows + []) is list and type(own.members | set()) is set
+    assert type(own.rows[:]) is list
+    assert not host.memory.changed
+
+
+def test_a_raw_container_is_tracked_after_the_commit() -> None:
+    host = Host(Rememberer)
+    entry: dict[str, Any] = {}
+    host.instance.table["k"] = entry
+    entry["late"] = [1]
+    assert host.instance.table["k"] is entry
+    host.commit()
+    assert host.instance.table["k"] is not entry
+    host.instance.table["k"]["late"].append(2)
+    host.commit()
+    assert host.reload().table == {"k": {"late": [1, 2]}}
+
+
+def test_a_container_in_two_places_becomes_two() -> None:
+    host = Host(Rememberer)
+    host.instance.table["a"] = {"n": [1]}
+    host.commit()
+    host.instance.table["b"] = host.instance.table["a"]
+    host.instance.rows.append(host.instance.table["a"]["n"])
+    host.instance.rows.append(host.instance.table)
+    host.commit()
+    host.instance.table["a"]["n"].append(2)
+    host.instance.rows[1]["a"]["n"].append(3)
+    host.commit()
+    expected = {"a": {"n": [1, 2]}, "b": {"n": [1]}}
+    assert host.instance.table == expected
+    own = host.reload()
+    assert own.table == expected
+    assert own.rows == [[1], {"a": {"n": [1, 3]}, "b": {"n": [1]}}]
+
+
+def test_what_was_removed_no_longer_counts() -> None:
+    host = Host(Rememberer)
+    host.instance.table["a"] = [1]
+    host.commit()
+    removed = host.instance.table.pop("a")
+    host.commit()
+    removed.append(2)
+    assert not host.memory.changed
+
+
+def test_rollback_undoes_everything_since_the_commit() -> None:
+    host = Host(Rememberer)
+    host.instance.table["a"] = {"n": [1]}
+    host.instance.rows.extend([[1], [2], [3]])
+    host.instance.count = 5
+    host.commit()
+    taken = host.instance.table.pop("a")
+    taken["n"].append(9)
+    host.instance.rows.reverse()
+    host.instance.rows[0].append(9)
+    host.instance.rows.insert(1, "x")
+    host.instance.count += 1
+    host.instance.members.add("m")
+    assert host.memory.rollback()
+    own = host.instance
+    assert (own.table, own.rows, own.count, own.members) == ({"a": {"n": [1]}}, [[1], [2], [3]], 5, set())
+    own.rows[2].append(4)
+    own.table["a"]["n"].append(2)
+    host.commit()
+    assert host.reload().rows == [[1], [2], [3, 4]]
+    assert host.instance.table == {"a": {"n": [1, 2]}}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ({1: "a"}, "key 1 is not text"),
+        ({"t": timedelta(1)}, "does not come back"),
+        ({1, 2}, "does not come back"),
+        (float("nan"), "finite"),
+        (object(), "does not come back"),
+    ],
+)
+def test_values_that_would_not_come_back_are_refused_and_undone(value: Any, said: str) -> None:
+    host = Host(Rememberer)
+    host.instance.table["good"] = 1
+    host.instance.table["bad"] = {"inner": [value]}
+    effects = link_pb2.Effects()
+    with pytest.raises(InvalidValue, match=said) as caught:
+        host.memory.collect(effects)
+    assert "bad" in caught.value.pointer
+    assert not effects.memory
+    assert host.memory.rollback()
+    assert host.instance.table == {}
+
+
+@pytest.mark.parametrize("key", [timedelta(1), frozenset(), float("inf"), (1, b"")])
+def test_keys_that_would_not_come_back_are_refused_at_once(key: Any) -> None:
+    host = Host(Rememberer)
+    with pytest.raises(InvalidValue, match="memory key"):
+        host.instance.table[key] = 1
+    with pytest.raises(InvalidValue, match="memory key"):
+        host.instance.members.add(key)
+    assert host.instance.table == {} and host.instance.members == set()
+    assert not host.memory.changed
+
+
+def test_tuples_come_back_as_lists_before_and_after_a_reload() -> None:
+    host = Host(Rememberer)
+    host.instance.table["t"] = (1, (2,))
+    host.commit()
+    assert host.instance.table == {"t": [1, [2]]} == host.reload().table
+
+
+@dataclass
+class Account:
+    owner: str
+    balance: int = 0
+    history: list[str] = field(default_factory=list)
+
+
+@Agent
+class Bank:
+    accounts: dict[str, Account] = memory(persistent=True, default_factory=dict)
+    journal: list[Account] = memory(persistent=True, default_factory=list)
+    main: Account = memory(persistent=True, default_factory=lambda: Account("bank"))
+    pairs: dict[tuple[int, int], tuple[int, str]] = memory(default_factory=dict)
+    nested: dict[str, dict[int, set[str]]] = memory()
+    days: set[timedelta] = memory(default_factory=set)
+
+    @handler
+    async def run(self) -> None: ...
+
+
+def test_annotated_memories_hold_objects_and_notice_changes_inside_them() -> None:
+    host = Host(Bank)
+    own = host.instance
+    own.accounts["a"] = Account("ann")
+    own.journal.append(Account("joe"))
+    own.pairs[(1, 2)] = (3, "x")
+    own.nested["n"] = {1: {"a"}}
+    own.days.add(timedelta(days=1))
+    host.commit()
+    own = host.reload()
+    assert own.accounts == {"a": Account("ann")} and own.main == Account("bank")
+    assert own.pairs == {(1, 2): (3, "x")} and own.days == {timedelta(days=1)}
+    own.accounts["a"].balance += 5
+    own.journal[0].history.append("opened")
+    own.main.balance = 7
+    own.nested["n"][1].add("b")
+    assert sorted(changes(host.commit())) == [
+        ("accounts", "put", '"a"'),
+        ("journal", "put", "0"),
+        ("main", "put", ""),
+        ("nested", "put", '"n"'),
+    ]
+    for account in own.accounts.values():
+        assert account.balance == 5
+    assert not changes(host.commit())
+    own.accounts["a"].balance = 100
+    own.main.balance = 100
+    host.memory.rollback()
+    assert own.accounts["a"].balance == 5 and own.main.balance == 7
+    own = host.reload()
+    assert own.accounts == {"a": Account("ann", 5)} and own.journal == [Account("joe", 0, ["opened"])]
+    assert own.main == Account("bank", 7) and own.nested == {"n": {1: {"a", "b"}}}
+
+
+def test_annotated_memories_refuse_other_types() -> None:
+    host = Host(Bank)
+    host.instance.accounts["a"] = {"owner": "ann"}
+    with pytest.raises(InvalidValue, match="expected a Account"):
+        host.commit()
+    assert host.memory.rollback()
+    with pytest.raises(TypeError, match="is a dict"):
+        host.instance.accounts = []
+
+
+def test_entries_expire_between_messages() -> None:
+    cls = agent_with(
+        table=memory(ttl="10s", default_factory=dict, persistent=True),
+        rows=memory(ttl=timedelta(seconds=10), default_factory=list),
+        members=memory(ttl="10s", default_factory=set),
+        value=memory(ttl="10s", default=1),
+    )
+    host = Host(cls)
+    own = host.instance
+    own.table["old"] = [1]
+    own.table["kept"] = [1]
+    own.rows.append("old")
+    own.members.add("old")
+    own.value = 2
+    assert {change.put.expires_in_ms for change in host.commit().memory} == {10_000}
+    host.clock.now += 6
+    own.table["kept"].append(2)
+    own.rows.append("new")
+    own.members.add("new")
+    host.commit()
+    host.clock.now += 6
+    assert own.table == {"kept": [1, 2]} and own.rows == ["new"] and own.members == {"new"} and own.value == 1
+    assert not host.memory.changed
+    own.rows.append("newer")
+    assert changes(host.commit()) == [("rows", "put", "2")]
+    host.clock.now += 100
+    assert own.table == {} and own.rows == [] and own.members == set()
+
+
+def test_remaining_lifetimes_are_loaded() -> None:
+    host = Host(agent_with(table=memory(ttl="10s", default_factory=dict, persistent=True)))
+    image = memory_pb2.InstanceMemory()
+    entries = image.memories.add(name="table").entries
+    entries.add(id='"a"', value=b"1", expires_in_ms=2000)
+    entries.add(id='"b"', value=b"1", expires_in_ms=500)
+    host.memory.load(image, 3)
+    host.clock.now += 1
+    assert host.instance.table == {"a": 1}
+    host.clock.now += 2
+    assert host.instance.table == {}
+
+
+def test_the_least_recently_used_entry_goes_first() -> None:
+    cls = agent_with(
+        table=memory(max_entries=2, default_factory=dict, persistent=True),
+        rows=memory(max_entries=2, default_factory=list),
+        members=memory(max_entries=2, default_factory=set),
+    )
+    host = Host(cls)
+    own = host.instance
+    own.table.update(a=1, b=2)
+    own.rows.extend([1, 2])
+    own.members |= {1}
+    own.members |= {2}
+    host.commit()
+    assert own.table["a"] == 1 and 1 in own.members
+    own.table["c"] = 3
+    own.rows.append(3)
+    own.members.add(3)
+    assert len(own.table) == 3
+    sent = changes(host.commit())
+    assert own.table == {"a": 1, "c": 3} and own.rows == [2, 3] and own.members == {1, 3}
+    assert ("table", "remove", '"b"') in sent and ("table", "touch", '"a"') in sent
+    own = host.reload()
+    own.table["d"] = 4
+    host.commit()
+    assert own.table == {"c": 3, "d": 4}
+
+
+def test_a_rolled_back_eviction_is_decided_anew() -> None:
+    host = Host(agent_with(table=memory(max_entries=2, default_factory=dict)))
+    own = host.instance
+    own.table.update(a=1, b=2)
+    host.commit()
+    own.table["c"] = object()
+    with pytest.raises(InvalidValue):
+        host.commit()
+    host.memory.rollback()
+    assert own.table == {"a": 1, "b": 2}
+    own.table["c"] = 3
+    host.commit()
+    assert len(own.table) == 2 and own.table["c"] == 3
+
+
+def test_initial_values_are_stored_with_the_first_commit() -> None:
+    cls = agent_with(
+        table=memory(persistent=True)(lambda self: {"start": [1]}),
+        rows=memory(persistent=True, default_factory=lambda: [1]),
+        words=memory(persistent=True)(lambda self: defaultdict(list)),
+        count=memory(default=0),
+    )
+    host = Host(cls)
+    assert host.instance.table == {"start": [1]}
+    assert not host.memory.changed
+    host.instance.words["a"].append(1)
+    assert changes(host.commit()) == [("table", "put", '"start"'), ("words", "put", '"a"'), ("rows", "put", "0")]
+    host.instance.table.clear()
+    host.instance.rows.clear()
+    host.commit()
+    own = host.reload()
+    assert own.table == {} and own.rows == [] and own.words == {"a": [1]}
+    own.words["b"].append(2)
+    host.commit()
+    assert host.reload().words == {"a": [1], "b": [2]}
+
+
+def test_an_object_without_engine_remembers_by_itself() -> None:
+    plain = Rememberer()
+    other = Rememberer()
+    plain.count += 1
+    plain.table["a"] = 1
+    assert (plain.count, plain.table, other.count, other.table) == (1, {"a": 1}, 0, {})
+
+
+def test_changes_in_the_constructor_are_refused() -> None:
+    class Eager:
+        def __init__(self) -> None:
+            self.count = 5
+
+        @memory
+        def count(self) -> int:
+            return 0
+
+        @handler
+        async def run(self) -> None: ...
+
+    with pytest.raises(DefinitionError, match="initial value in its declaration"):
+        Host(Agent(Eager))
+
+
+@pytest.mark.parametrize(
+    ("declared", "said"),
+    [
+        (memory(), "no initial value"),
+        (memory(default_factory=frozenset), "frozenset"),
+        (memory(lambda self: self.missing), "annotate what it returns"),
+    ],
+)
+def test_memories_that_cannot_be_say_why(declared: Any, said: str) -> None:
+    with pytest.raises(DefinitionError, match=said):
+        HostedAgent.of(agent_with(bad=declared))
+
+
+def test_definitions_of_memories() -> None:
+    cls = agent_with(
+        cache=memory(persistent=True, ttl="24h", max_entries=5, default_factory=dict, description="A cache.")
+    )
+    (definition,) = HostedAgent.of(cls).definition.memories
+    assert (definition.name, definition.persistent, definition.ttl_ms) == ("cache", True, 86_400_000)
+    assert (definition.max_entries, definition.description) == (5, "A cache.")
