@@ -33,7 +33,7 @@ async def main(path):
                 free.release()
             new = StoredMessage(seq, "default", f"m{seq}", "greeter", "default", "hello", 1, seq, b"x" * 300)
             put = ("default", "greeter", str(seq), MemoryRow("seq", "", b"%d" % seq, 0, 1, 0))
-            store.submit(Commit(done, insert=[new], memory_put=[put]))
+            store.submit(Commit(done, insert=(new,), memory_put=(put,)))
             seq += 1
 
 asyncio.run(main(sys.argv[1]))
@@ -143,7 +143,7 @@ async def main(path):
         async def commit(seq):
             result = asyncio.get_running_loop().create_future()
             new = StoredMessage(seq, "default", f"m{seq}", "greeter", "default", "hello", 1, seq, b"x" * 30_000)
-            store.submit(Commit(result.set_result, insert=[new]))
+            store.submit(Commit(result.set_result, insert=(new,)))
             return await result
         resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, resource.RLIM_INFINITY))
         seq = 1

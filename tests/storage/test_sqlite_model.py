@@ -131,7 +131,7 @@ async def run(path: Path, steps: list[Any]) -> None:
                     expected.append(model.apply(whole))
                     submitted.append(session.submit(**whole))
                 await asyncio.gather(*(result for _, result in submitted))
-                assert [commit.duplicates for commit, _ in submitted] == expected
+                assert [list(commit.duplicates) for commit, _ in submitted] == expected
             found = await store.messages("default", "", None, 0, 1000)
             assert found == sorted(model.messages.values(), key=lambda m: m.seq)
             assert await store.pending_messages(0, 1000) == [m for m in found if m.state == MessageState.PENDING]

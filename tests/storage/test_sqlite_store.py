@@ -59,7 +59,7 @@ async def test_pending_messages_are_paged_in_order_of_seq() -> None:
 async def test_finish_drops_the_body_and_keeps_the_outcome(state: MessageState) -> None:
     async with open_store(":memory:") as store:
         session = Session(store)
-        await session.commit(insert=[message(1)])
+        await session.commit(insert=(message(1),))
         await session.commit(finish=[(1, state, b"result", 99, 3)])
         found = await store.message("default", "m1")
         assert found == message(1, body=b"", state=state, outcome=b"result", ended_at_ms=99, attempts=3)
@@ -68,7 +68,7 @@ async def test_finish_drops_the_body_and_keeps_the_outcome(state: MessageState) 
 async def test_finish_as_dead_letter_keeps_the_body_for_a_later_retry() -> None:
     async with open_store(":memory:") as store:
         session = Session(store)
-        await session.commit(insert=[message(1)])
+        await session.commit(insert=(message(1),))
         await session.commit(finish=[(1, MessageState.DEAD, b"why", 99, 3)])
         assert [m.body for m in await store.messages("default", "", MessageState.DEAD, 0, 9)] == [message(1).body]
         await session.commit(retry=[(1, 4, 500, b"again")])
@@ -83,7 +83,7 @@ async def test_drop_forgets_the_message_and_frees_its_id() -> None:
         await session.commit(insert=[message(1, "same")])
         await session.commit(drop=[1])
         assert await store.message("default", "same") is None
-        assert (await session.commit(insert=[message(2, "same")])).duplicates == []
+        assert (await session.commit(insert=[message(2, "same")])).duplicates == ()
 
 
 async def test_duplicate_of_an_earlier_commit_is_reported_and_changes_nothing() -> None:
@@ -93,7 +93,7 @@ async def test_duplicate_of_an_earlier_commit_is_reported_and_changes_nothing() 
         commit = await session.commit(
             insert=[message(2, "same", body=b"other"), message(3)], memory_put=[(*GREETER, row("fact"))]
         )
-        assert commit.duplicates == ["same"]
+        assert commit.duplicates == ("same",)
         assert [m.seq for m in await store.messages("default", "", None, 0, 9)] == [1, 3]
         assert await store.memory(*GREETER) == [row("fact")]
 
@@ -103,13 +103,13 @@ async def test_duplicates_inside_one_batch_are_reported_to_the_later_commit() ->
         session = Session(store)
         submitted = [session.submit(insert=[message(seq, f"m{seq % 3}")]) for seq in range(1, 10)]
         await asyncio.gather(*(result for _, result in submitted))
-        assert [commit.duplicates for commit, _ in submitted] == [[], [], [], *([f"m{n % 3}"] for n in range(4, 10))]
+        assert [list(commit.duplicates) for commit, _ in submitted] == [[], [], [], *([f"m{n % 3}"] for n in range(4, 10))]
 
 
 async def test_same_message_id_in_two_namespaces_is_no_duplicate() -> None:
     async with open_store(":memory:") as store:
         commit = await Session(store).commit(insert=[message(1, "x"), message(2, "x", namespace="other")])
-        assert commit.duplicates == []
+        assert commit.duplicates == ()
 
 
 async def test_message_inserted_and_dropped_in_one_batch_is_no_duplicate() -> None:
@@ -122,7 +122,7 @@ async def test_message_inserted_and_dropped_in_one_batch_is_no_duplicate() -> No
             session.submit(insert=[message(5, "m2")]),
         ]
         await asyncio.gather(*(result for _, result in submitted))
-        assert [commit.duplicates for commit, _ in submitted] == [[], ["taken"], []]
+        assert [list(commit.duplicates) for commit, _ in submitted] == [[], ["taken"], []]
         assert [m.seq for m in await store.messages("default", "", None, 0, 9)] == [1, 5]
 
 
@@ -253,7 +253,7 @@ async def test_commit_larger_than_a_statement_is_stored_whole() -> None:
         session = Session(store)
         await session.commit(insert=[message(1000, "m5")])
         commit = await session.commit(insert=[message(seq) for seq in range(1, 1000)])
-        assert commit.duplicates == ["m5"]
+        assert commit.duplicates == ("m5",)
         assert await store.count_messages("default", MessageState.PENDING) == 999
         with pytest.raises(AmxError) as error:  # the last of many is bad: none of them is stored
             await session.commit(insert=[message(seq) for seq in range(2000, 3000)] + [message(1, "other")])
@@ -265,7 +265,7 @@ async def test_commit_larger_than_a_statement_is_stored_whole() -> None:
 async def test_bad_commit_fails_alone_and_reports_keep_their_order() -> None:
     async with open_store(":memory:") as store:
         session = Session(store)
-        await session.commit(insert=[message(1)])
+        await session.commit(insert=(message(1),))
         submitted = [session.submit(insert=[message(seq)]) for seq in range(2, 40)]
         bad = [
             session.submit(insert=[message(40), message(1, "number taken")]),
@@ -292,7 +292,7 @@ async def test_failing_done_callback_costs_the_others_nothing() -> None:
         def broken(error: BaseException | None) -> None:
             raise failure
 
-        store.submit(Commit(broken, insert=[message(1)]))
+        store.submit(Commit(broken, insert=(message(1),)))
         await Session(store).commit(insert=[message(2)])
         assert reports == [failure]
         assert await store.count_messages("default", MessageState.PENDING) == 2
@@ -329,7 +329,7 @@ async def test_leaving_writes_what_was_submitted(tmp_path: Path) -> None:
     late, result = session.submit(insert=[message(500)])
     with pytest.raises(AmxError, match="closed"):
         await result
-    assert late.duplicates == []
+    assert late.duplicates == ()
     assert sorted(os.listdir(tmp_path / "folder")) == ["amx.db", "amx.db.lock"]
     async with open_store("sqlite:" + path) as store:
         assert await store.count_messages("default", MessageState.PENDING) == 499
@@ -387,7 +387,7 @@ async def test_second_engine_on_the_same_store_is_refused_by_name(tmp_path: Path
 
 async def test_store_files_are_for_their_owner_only(tmp_path: Path) -> None:
     async with open_store(str(tmp_path / "amx.db")) as store:
-        await Session(store).commit(insert=[message(1)])
+        await Session(store).commit(insert=(message(1),))
         modes = {name: (tmp_path / name).stat().st_mode & 0o077 for name in os.listdir(tmp_path)}
     assert {"amx.db", "amx.db-wal"} <= set(modes)
     assert set(modes.values()) == {0}
@@ -396,7 +396,7 @@ async def test_store_files_are_for_their_owner_only(tmp_path: Path) -> None:
 async def test_backup_while_running_restores_everything(tmp_path: Path) -> None:
     copy = tmp_path / "backup.db"
     async with open_store(str(tmp_path / "amx.db")) as store:
-        await Session(store).commit(insert=[message(1)])
+        await Session(store).commit(insert=(message(1),))
         connection = apsw.Connection(str(tmp_path / "amx.db"))
         connection.execute("VACUUM INTO ?", (str(copy),))
         connection.close()

@@ -390,28 +390,29 @@ class InstanceMemory:
             for touched in self._touched:
                 dirty.setdefault(touched, True)
             self._touched = None
-        earlier = len(commit.memory_put)
         removed: set[tuple[str, str]] = set()
         for name in cleared:
-            commit.memory_clear.append((namespace, agent, key, name))
+            commit.memory_clear += ((namespace, agent, key, name),)
         version = self.version
+        puts: list[tuple[str, str, str, MemoryRow]] = []
         for (name, entry_id), was_stored in dirty.items():
             memory = self._memories[name]
             entry = memory.entries.get(entry_id)
             if entry is not None and memory.persistent:
                 row = MemoryRow(name, entry_id, entry.value, entry.expires_at_ms, version, entry.used)
-                commit.memory_put.append((namespace, agent, key, row))
+                puts.append((namespace, agent, key, row))
             elif was_stored and name not in cleared:
-                commit.memory_remove.append((namespace, agent, key, name, entry_id))
                 removed.add((name, entry_id))
-        if earlier and (removed or cleared):
+        commit.memory_remove += tuple((namespace, agent, key, name, entry_id) for name, entry_id in removed)
+        if commit.memory_put and (removed or cleared):
             # Rows are written after removals, so earlier ones of this commit would come back.
             owner = (namespace, agent, key)
-            commit.memory_put[:earlier] = [
+            commit.memory_put = tuple(
                 put
-                for put in commit.memory_put[:earlier]
+                for put in commit.memory_put
                 if put[:3] != owner or not (put[3].name in cleared or (put[3].name, put[3].entry) in removed)
-            ]
+            )
+        commit.memory_put += tuple(puts)
 
 
 def _size(entry_id: str, value: bytes) -> int:

@@ -32,7 +32,7 @@ class DeadLetters:
             row.attempts = 0
             row.available_at_ms = 0
             row.expires_at_ms = 0
-            commit.retry.append((row.seq, 0, 0, b""))
+            commit.retry += ((row.seq, 0, 0, b""),)
         await self._stored(commit)
         for row in rows:
             self._dispatcher.restore(namespace, row)
@@ -43,7 +43,7 @@ class DeadLetters:
         await self._store.flush()
         rows = await self._queries.dead_rows(namespace, message_ids, agent)
         commit = Commit(done=_nothing)
-        commit.drop.extend(row.seq for row in rows)
+        commit.drop += tuple(row.seq for row in rows)
         await self._stored(commit)
         namespace.quota.store(-sum(len(row.body) for row in rows))
         return len(rows)

@@ -248,7 +248,7 @@ class Dispatcher:
         namespace.quota.require_room(len(row.body))
         namespace.quota.store(len(row.body))
         inv.instance.storing += 1
-        commit = Commit(done=_nothing, insert=[row])
+        commit = Commit(done=_nothing, insert=(row,))
         commit.done = partial(self._stored, namespace, inv, one_way, commit)
         self._store.submit(commit)
 
@@ -809,8 +809,8 @@ class Dispatcher:
         if inv.seq:
             reply = link_pb2.Reply()
             reply.result.CopyFrom(complete.result)
-            commit.finish.append(
-                (inv.seq, MessageState.SUCCEEDED, reply.SerializeToString(), self._clock.now_ms(), inv.attempt)
+            commit.finish += (
+                (inv.seq, MessageState.SUCCEEDED, reply.SerializeToString(), self._clock.now_ms(), inv.attempt),
             )
         if is_empty(commit):
             if after is not None:
@@ -907,7 +907,7 @@ class Dispatcher:
                 reply = link_pb2.Reply()
                 reply.failure.CopyFrom(kept)
                 commit = Commit(done=_nothing)
-                commit.retry.append((inv.seq, inv.attempt, self._clock.now_ms() + delay_ms, reply.SerializeToString()))
+                commit.retry += ((inv.seq, inv.attempt, self._clock.now_ms() + delay_ms, reply.SerializeToString()),)
                 self._store.submit(commit)
             self._settled(inv)
             if inv.deadline:
@@ -932,7 +932,7 @@ class Dispatcher:
         if failure is not None:
             reply.failure.CopyFrom(failure)
         commit = Commit(done=_nothing)
-        commit.finish.append((inv.seq, state, reply.SerializeToString(), self._clock.now_ms(), inv.attempt))
+        commit.finish += ((inv.seq, state, reply.SerializeToString(), self._clock.now_ms(), inv.attempt),)
         if state is MessageState.DEAD:
             self.counters.dead_lettered += 1
             log.warning(

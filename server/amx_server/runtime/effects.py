@@ -108,7 +108,7 @@ class EffectsStage:
             inv = self._dispatcher.prepare_stored(namespace, identity, message)
             row = self._dispatcher.stored_message(namespace, inv)
             namespace.quota.require_room(len(row.body))
-            commit.insert.append(row)
+            commit.insert += (row,)
             after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
 
     def _send(self, namespace: Namespace, identity: Identity, sender: str, message: message_pb2.Message) -> None:

@@ -202,11 +202,11 @@ class Events:
                 namespace.name, agent.name, key, subscription.pattern, subscription.handler, subscription.filter
             )
             Subscriber(row.pattern, row.filter, agent, key, row.handler, None)  # raises if it is not well-formed
-            commit.subscription_put.append(row)
+            commit.subscription_put += (row,)
             after.append(partial(self._add, agent, key, row.pattern, row.handler, row.filter))
         for pattern in removed:
             name = (namespace.name, agent.name, key, pattern)
-            commit.subscription_remove.append(name)
+            commit.subscription_remove += (name,)
             after.append(partial(self._remove, namespace, name))
 
     def listen(self, namespace: Namespace, subscription: message_pb2.Subscription, listener: Listener) -> Subscriber:
@@ -305,7 +305,7 @@ class Events:
             message = as_message(event, subscriber.agent.name, subscriber.key or event.key, subscriber.handler)
             message.message_id = f"{event.event_id}:{subscriber.agent.name}/{message.key}#{subscriber.handler}"
             inv = self._dispatcher.prepare_stored(namespace, identity, message)
-            commit.insert.append(self._dispatcher.stored_message(namespace, inv))
+            commit.insert += (self._dispatcher.stored_message(namespace, inv),)
             after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
         return count
 

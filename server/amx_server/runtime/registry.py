@@ -97,14 +97,14 @@ class Registry:
             if agent not in session.hosted:
                 session.hosted.append(agent)
             self._choose(agent)
-            commit.agent_put.append(
+            commit.agent_put += (
                 StoredAgent(
                     namespace.name,
                     spec.name,
                     spec.version,
                     spec.definition.SerializeToString(deterministic=True),
                     agent.pinned == spec.version,
-                )
+                ),
             )
         if commit.agent_put:
             self._store.submit(commit)
@@ -186,14 +186,14 @@ class Registry:
         commit = Commit(done=partial(self._stored, f"pin of {name}"))
         for known_version in agent.versions.values():
             spec = known_version.spec
-            commit.agent_put.append(
+            commit.agent_put += (
                 StoredAgent(
                     namespace.name,
                     name,
                     spec.version,
                     spec.definition.SerializeToString(deterministic=True),
                     spec.version == version,
-                )
+                ),
             )
         self._store.submit(commit)
         self._choose(agent)

@@ -150,12 +150,12 @@ class Schedules:
             copy = agent_pb2.ScheduleDefinition()
             copy.CopyFrom(definition)
             schedule = self._make(agent, key, copy, from_definition=False)
-            commit.schedule_put.append(schedule.row())
+            commit.schedule_put += (schedule.row(),)
             after.append(partial(self._put, schedule))
         for name in removed:
             known = self._all.get((namespace.name, agent.name, key, name))
             if known is not None:
-                commit.schedule_remove.append((namespace.name, agent.name, key, name))
+                commit.schedule_remove += ((namespace.name, agent.name, key, name),)
                 after.append(partial(self._forget, known))
 
     def _make(
@@ -183,7 +183,7 @@ class Schedules:
         if known is not None:
             schedule.paused = known.paused
         self._put(schedule)
-        commit.schedule_put.append(schedule.row())
+        commit.schedule_put += (schedule.row(),)
 
     def _put(self, schedule: Schedule) -> None:
         name = (schedule.agent.namespace.name, schedule.agent.name, schedule.key, schedule.name)
@@ -208,7 +208,7 @@ class Schedules:
 
     def _remove(self, schedule: Schedule, commit: Commit) -> None:
         self._forget(schedule)
-        commit.schedule_remove.append((schedule.agent.namespace.name, schedule.agent.name, schedule.key, schedule.name))
+        commit.schedule_remove += ((schedule.agent.namespace.name, schedule.agent.name, schedule.key, schedule.name),)
 
     # --- running -----------------------------------------------------------------------------------------------------
 
@@ -243,7 +243,7 @@ class Schedules:
                 self._plan(schedule, _RETRY_SECONDS)
                 return
         elif (state.next_run_at_ms, state.last_run_at_ms) != before:
-            self._store.submit(Commit(done=_logged, schedule_put=[schedule.row()]))
+            self._store.submit(Commit(done=_logged, schedule_put=(schedule.row(),)))
         self._plan(schedule)
 
     def _fire(self, schedule: Schedule, occurrences: list[int], before: tuple[int, int]) -> None:
@@ -252,14 +252,14 @@ class Schedules:
         invocations: list[Invocation] = []
         for occurrence in occurrences:
             inv = self._prepare(schedule, f"schedule:{schedule.id}:{occurrence}")
-            commit.insert.append(self._dispatcher.stored_message(namespace, inv))
+            commit.insert += (self._dispatcher.stored_message(namespace, inv),)
             invocations.append(inv)
         if schedule.state.definition.WhichOneof("timing") == "fixed_delay_ms":
             invocations[-1].on_end = partial(self._run_ended, schedule)
         if schedule.state.finished:
             self._remove(schedule, commit)
         else:
-            commit.schedule_put.append(schedule.row())
+            commit.schedule_put += (schedule.row(),)
         commit.done = partial(self._fired, schedule, invocations, commit, before)
         self._store.submit(commit)
 
@@ -299,7 +299,7 @@ class Schedules:
 
     def _run_ended(self, schedule: Schedule, inv: Invocation) -> None:
         if schedule.alive and schedule.state.completed(self._clock.now_ms(), self._clock.monotonic()):
-            self._store.submit(Commit(done=_logged, schedule_put=[schedule.row()]))
+            self._store.submit(Commit(done=_logged, schedule_put=(schedule.row(),)))
             self._plan(schedule)
 
     # --- what people ask for -----------------------------------------------------------------------------------------
@@ -331,7 +331,7 @@ class Schedules:
         schedule.paused = paused
         schedule.turn = next(self._turns)
         self._plan(schedule)
-        await self._stored(Commit(done=_logged, schedule_put=[schedule.row()]))
+        await self._stored(Commit(done=_logged, schedule_put=(schedule.row(),)))
         return describe(schedule)
 
     async def trigger(self, namespace: str, schedule_id: str) -> str:
@@ -339,7 +339,7 @@ class Schedules:
         schedule = self._find(namespace, schedule_id)
         inv = self._prepare(schedule, "")
         commit = Commit(done=_logged)
-        commit.insert.append(self._dispatcher.stored_message(schedule.agent.namespace, inv))
+        commit.insert += (self._dispatcher.stored_message(schedule.agent.namespace, inv),)
         await self._stored(commit)
         self._dispatcher.stored_with_commit(schedule.agent.namespace, inv, commit)
         return inv.message.message_id

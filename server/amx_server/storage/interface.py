@@ -6,7 +6,7 @@ Writes are gathered into commits: a `Commit` is all or nothing, many commits sha
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import Protocol
 
@@ -99,30 +99,33 @@ class Commit:
     done(error) is called on the event loop once the commit is on disk (error None) or has been given up; order of
     `done` calls is the order of `submit`. `duplicates` then holds the message ids that were in the store already;
     inserting those had no effect, the rest of the commit did happen.
+
+    The fields are tuples, added to with `commit.insert += (row,)`: a commit is made for every message, and a dozen
+    empty lists each would keep the garbage collector busy.
     """
 
     done: Callable[[BaseException | None], None]
-    insert: list[StoredMessage] = field(default_factory=list)
+    insert: tuple[StoredMessage, ...] = ()
     # (seq, state, outcome, ended_at_ms, attempts): the message ended. The body is dropped unless the state is DEAD.
-    finish: list[tuple[int, int, bytes, int, int]] = field(default_factory=list)
+    finish: tuple[tuple[int, int, bytes, int, int], ...] = ()
     # (seq, attempts, available_at_ms, outcome): another attempt will follow; state becomes PENDING.
-    retry: list[tuple[int, int, int, bytes]] = field(default_factory=list)
+    retry: tuple[tuple[int, int, int, bytes], ...] = ()
     # Sequence numbers of messages to forget entirely.
-    drop: list[int] = field(default_factory=list)
+    drop: tuple[int, ...] = ()
     # (namespace, agent, key, row): rows to write. Applied after `memory_remove` and `memory_clear`.
-    memory_put: list[tuple[str, str, str, MemoryRow]] = field(default_factory=list)
+    memory_put: tuple[tuple[str, str, str, MemoryRow], ...] = ()
     # (namespace, agent, key, name, entry)
-    memory_remove: list[tuple[str, str, str, str, str]] = field(default_factory=list)
+    memory_remove: tuple[tuple[str, str, str, str, str], ...] = ()
     # (namespace, agent, key, name)
-    memory_clear: list[tuple[str, str, str, str]] = field(default_factory=list)
-    schedule_put: list[StoredSchedule] = field(default_factory=list)
+    memory_clear: tuple[tuple[str, str, str, str], ...] = ()
+    schedule_put: tuple[StoredSchedule, ...] = ()
     # (namespace, agent, key, name)
-    schedule_remove: list[tuple[str, str, str, str]] = field(default_factory=list)
-    subscription_put: list[StoredSubscription] = field(default_factory=list)
+    schedule_remove: tuple[tuple[str, str, str, str], ...] = ()
+    subscription_put: tuple[StoredSubscription, ...] = ()
     # (namespace, agent, key, pattern)
-    subscription_remove: list[tuple[str, str, str, str]] = field(default_factory=list)
-    agent_put: list[StoredAgent] = field(default_factory=list)
-    duplicates: list[str] = field(default_factory=list)
+    subscription_remove: tuple[tuple[str, str, str, str], ...] = ()
+    agent_put: tuple[StoredAgent, ...] = ()
+    duplicates: tuple[str, ...] = ()
 
 
 class Store(Protocol):

@@ -176,7 +176,7 @@ class SqliteWriter:
             raise self._failed(error) from error
         if duplicates:
             for commit in commits:
-                commit.duplicates.extend(message.message_id for message in commit.insert if message.seq in duplicates)
+                commit.duplicates += tuple(message.message_id for message in commit.insert if message.seq in duplicates)
 
     def maintain(self, idle: bool) -> float | None:
         """Moves the log into the file when it has grown, or when there is nothing else to do."""

@@ -36,10 +36,10 @@ class DurationHistogram:
         self.counts = [0] * (len(DURATION_BOUNDS) + 1)
         self.total_seconds = 0.0
 
-    def observe(self, seconds: float) -> None:
-        """Counts one duration, in seconds."""
-        self.counts[bisect_left(DURATION_BOUNDS, seconds)] += 1
-        self.total_seconds += seconds
+    def observe(self, seconds: float, times: int = 1) -> None:
+        """Counts a duration, in seconds, that was seen `times` times."""
+        self.counts[bisect_left(DURATION_BOUNDS, seconds)] += times
+        self.total_seconds += seconds * times
 
     def add(self, other: DurationHistogram) -> None:
         """Counts everything that `other` has counted as well."""
@@ -77,8 +77,8 @@ class HandlerStats:
         self.handler_name = handler_name
         self._types: dict[str, _TypeStats] = {}
 
-    def record(self, message_type: str, ok: bool, seconds: float) -> None:
-        """Counts one processed message.
+    def record(self, message_type: str, ok: bool, seconds: float, messages: int = 1) -> None:
+        """Counts processed messages that took equally long.
 
         message_type: as the application wrote it; empty: the handler's name stands for it.
         seconds: time in the handler.
@@ -87,10 +87,10 @@ class HandlerStats:
         if stats is None:
             stats = self._admit(message_type)
         if ok:
-            stats.succeeded += 1
+            stats.succeeded += messages
         else:
-            stats.failed += 1
-        stats.durations.observe(seconds)
+            stats.failed += messages
+        stats.durations.observe(seconds, messages)
 
     @property
     def processed(self) -> int:
