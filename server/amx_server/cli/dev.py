@@ -9,7 +9,7 @@ import logging
 import os
 import shlex
 import traceback
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,11 +22,14 @@ if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
     from amx_engine._link import Link
     from amx_server.api.server import Server
-    from amx_server.cli.modules import AgentModules
+    from amx_server.cli.modules import AgentModules, FileState
     from amx_server.runtime.engine import Engine
 
 # Seconds that handlers of an old version may take to finish after a reload, and of any at the end.
 _HANDLER_PATIENCE_S = 3.0
+
+# How often source files are looked at where nothing notifies of changes.
+_LOOK_AGAIN_MS = 1000
 
 
 def add_to(app: typer.Typer) -> None:
@@ -68,6 +71,7 @@ def dev(
     try:
         modules = AgentModules(load or ())
         agents = _compile(modules.load())
+        seen = modules.states()
     except (ModuleError, DefinitionError) as error:
         _complain(error)
         raise typer.Exit(FAILED) from None
@@ -78,7 +82,7 @@ def dev(
             async with _Host(engine) as host:
                 if agents:
                     await host.replace(agents)
-                watching = asyncio.create_task(_watch(modules, host)) if agents and reload else None
+                watching = asyncio.create_task(_watch(modules, host, seen)) if agents and reload else None
                 _greet(server, agents)
                 try:
                     yield
@@ -128,14 +132,25 @@ class _Host:
             await old.close(_HANDLER_PATIENCE_S)
 
 
-async def _watch(modules: AgentModules, host: _Host) -> None:
-    """Reloads when a source file of the developer's changes. One that does not work leaves the old agents in place."""
+async def _watch(modules: AgentModules, host: _Host, seen: dict[str, FileState]) -> None:
+    """Reloads when a source file of the developer's is no longer as it was `seen`.
+
+    A change that does not work leaves the old agents in place.
+    """
     import watchfiles
 
-    # A broken version may import more or less than the one in force; its files must be noticed when it is mended.
-    files = modules.files()
-    async for changes in watchfiles.awatch(*modules.folders(), watch_filter=watchfiles.PythonFilter()):
-        changed = _real_paths(path for _, path in changes) & files
+    # Notifications only wake us: what changed before they began, or on a file system without them, is noticed as well.
+    async for _ in watchfiles.awatch(
+        *modules.folders(),
+        watch_filter=watchfiles.PythonFilter(),
+        yield_on_timeout=True,
+        rust_timeout=_LOOK_AGAIN_MS,
+        debounce=200,
+    ):
+        # A broken version may import less than the one in force; all its files are looked at until it is mended.
+        now = modules.states(seen)
+        changed = [path for path, state in now.items() if seen.get(path) != state]
+        seen = now
         if not changed:
             continue
         try:
@@ -145,13 +160,9 @@ async def _watch(modules: AgentModules, host: _Host) -> None:
             _complain(error)
             typer.echo("amx: the agents stay as they were until the next change", err=True)
         else:
-            names = ", ".join(sorted(os.path.basename(path) for path in changed))
+            names = ", ".join(sorted(map(os.path.basename, changed)))
             typer.echo(f"amx: reloaded after a change of {names}")
-        files |= modules.files()
-
-
-def _real_paths(paths: Iterable[str]) -> set[str]:
-    return {os.path.realpath(path) for path in paths}
+        seen = {**modules.states(), **seen}
 
 
 def _compile(agents: list[object]) -> list[HostedAgent]:

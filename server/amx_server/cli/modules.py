@@ -17,6 +17,9 @@ from types import ModuleType
 # The name under which the SDK's class decorators leave their note.
 _AGENT_NOTE = "__amx_agent__"
 
+# Modification time in nanoseconds and size in bytes of a source file; None: it is not there.
+FileState = tuple[int, int] | None
+
 
 class ModuleError(Exception):
     """A module cannot be used. The message says which, why, and what to do."""
@@ -30,6 +33,8 @@ class AgentModules:
         directory by default.
         """
         self._folder = (folder or Path.cwd()).resolve()
+        # Compiled files are told apart by second and size: two changes within a second would look like none.
+        sys.dont_write_bytecode = True
         if str(self._folder) not in sys.path:
             sys.path.insert(0, str(self._folder))
         self._names = [self._module_name(name) for name in names]
@@ -84,6 +89,10 @@ class AgentModules:
             if self._owns(module) and module.__file__
         }
 
+    def states(self, also: Iterable[str] = ()) -> dict[str, FileState]:
+        """The state of each of `files`, and of the files `also`."""
+        return {file: _state(file) for file in {*self.files(), *also}}
+
     def folders(self) -> set[Path]:
         """Folders to watch for changes: those that hold `files`, without folders inside them."""
         folders = {Path(file).parent for file in self.files()}
@@ -117,6 +126,14 @@ class AgentModules:
         if str(folder) not in sys.path:
             sys.path.insert(0, str(folder))
         return ".".join(parts)
+
+
+def _state(file: str) -> FileState:
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size
 
 
 def _agents_of(module: ModuleType) -> list[object]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
+
+from amx_server.cli.exits import OK
 
 if TYPE_CHECKING:
     from google.protobuf.message import Message
@@ -34,8 +37,13 @@ class Output:
         """Prints one line."""
         # Text from the wire may hold what the terminal's encoding lacks.
         encoding = sys.stdout.encoding or "utf-8"
-        sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(line.encode(encoding, "replace").decode(encoding) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            # Whoever reads has seen enough, as `head` has. Python must not try to write the rest when it exits.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(OK) from None
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> None:
         """Prints a table, or the sentence `empty` if there are no rows."""
@@ -46,7 +54,10 @@ class Output:
         for row in rows:
             table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
         if table.row_count:
-            self._console().print(table)
+            console = self._console()
+            with console.capture() as captured:
+                console.print(table)
+            self.text(captured.get().rstrip("\n"))
         else:
             self.text(empty)
 

@@ -42,9 +42,12 @@ def serve(
 def read_config(path: str | None, changes: dict[str, Any], *, strict: bool) -> EngineConfig:
     """The configuration; ends the command with every problem on standard error if there is one."""
     from amx_server.core.config import ConfigError, load_config
+    from amx_server.security.identity import Authenticator
 
     try:
-        return load_config(path, changes, strict=strict)
+        config = load_config(path, changes, strict=strict)
+        Authenticator(config)  # roles and tokens that make no sense are found before anything starts
+        return config
     except ConfigError as error:
         for problem in error.problems:
             typer.echo(f"amx: {problem}", err=True)
