@@ -8,7 +8,7 @@ import os
 import signal
 import time
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -393,7 +393,7 @@ class AmxEngine:
         payload = await self._connected().request(proto, timeout_ms=_milliseconds(timeout))
         return _converted(decode_reply(payload), output)
 
-    async def request_bytes(
+    def request_bytes(
         self,
         agent: str,
         data: bytes = b"",
@@ -402,15 +402,13 @@ class AmxEngine:
         handler: str = "",
         content_type: str = "",
         timeout: float = DEFAULT_TIMEOUT,
-    ) -> bytes:
+    ) -> Coroutine[Any, Any, bytes]:
         """Sends bytes and returns the bytes of the reply, without looking at either: the fastest way to ask.
 
-        content_type: of `data`; empty: JSON.
+        content_type: of `data`; empty: JSON. timeout: seconds, more than 0.
         """
-        link = self._link
-        if link is None:
-            link = self._connected()
-        return await link.request_bytes(agent, data, key, handler, content_type, timeout)
+        link = self._link or self._connected()
+        return link.request_bytes(agent, data, key, handler, content_type, timeout)  # one coroutine less
 
     async def stream(
         self,
