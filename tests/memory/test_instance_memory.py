@@ -265,7 +265,7 @@ def test_memory_without_commit_prunes_only_what_is_not_stored() -> None:
     assert [name for name, *_ in memory.sizes()] == ["session"]
     commit = new_commit()
     assert memory.prune(NOW + 7000, "ns", "counter", "default", commit) == 1
-    assert commit.memory_remove == [("ns", "counter", "default", "session", '"a"')]
+    assert commit.memory_remove == (("ns", "counter", "default", "session", '"a"'),)
     assert not memory
 
 
@@ -302,7 +302,7 @@ def test_memory_several_steps_in_one_commit_leave_what_the_last_left() -> None:
     step(put("m", '"put again"', b"2", 9000), touch("m", '"expired"'))
     memory.store_touches("ns", "counter", "default", commit)
     memory.prune(NOW + 1000, "ns", "counter", "default", commit)
-    commit.memory_remove.clear()  # nothing of this was in the store
+    commit.memory_remove = ()  # nothing of this was in the store
     rows.write(commit)
     assert content(rows.reload(), specs=specs) == content(memory, specs=specs) == {"m": [('"put again"', b"2")]}
     commit = new_commit()

@@ -103,7 +103,12 @@ async def test_duplicates_inside_one_batch_are_reported_to_the_later_commit() ->
         session = Session(store)
         submitted = [session.submit(insert=[message(seq, f"m{seq % 3}")]) for seq in range(1, 10)]
         await asyncio.gather(*(result for _, result in submitted))
-        assert [list(commit.duplicates) for commit, _ in submitted] == [[], [], [], *([f"m{n % 3}"] for n in range(4, 10))]
+        assert [list(commit.duplicates) for commit, _ in submitted] == [
+            [],
+            [],
+            [],
+            *([f"m{n % 3}"] for n in range(4, 10)),
+        ]
 
 
 async def test_same_message_id_in_two_namespaces_is_no_duplicate() -> None:
