@@ -418,8 +418,8 @@ def test_definitions_that_cannot_be_name_culprit_and_cure(make: Any, said: str) 
 @pytest.mark.parametrize(
     ("use", "said"),
     [
-        (lambda: Agent("name"), "options are keywords"),  # type: ignore[type-var]
-        (lambda: handler(Retry(attempts=1)), "goes on a method"),  # type: ignore[type-var]
+        (lambda: Agent("name"), "options are keywords"),  # type: ignore[call-overload]
+        (lambda: handler(Retry(attempts=1)), "goes on a method"),  # type: ignore[call-overload]
         (lambda: requires_permission(), "needs permissions"),
         (lambda: requires_permission(print), "needs permissions"),  # type: ignore[arg-type]
         (lambda: subscribe(), "needs topic patterns"),

@@ -65,7 +65,7 @@ async def test_stages_run_in_order_and_see_what_was_before() -> None:
         async def total(self, context: PipelineContext) -> int:
             assert not hasattr(context, "partial_results")
             assert context.previous_result == context.input == [1, 2]
-            return sum(context.input) + context.config["offset"]
+            return int(sum(context.input)) + int(context.config["offset"])
 
         @stage(order=3)
         async def finish(self, context: PipelineContext) -> dict[str, Any]:
@@ -105,7 +105,7 @@ async def test_a_failure_without_error_handler_names_the_stage_and_keeps_the_cau
         async def broken(self) -> int:
             raise KeyError("amount")
 
-    with pytest.raises(AmxError, match="'Failing' failed at stage 'broken'.*amount") as caught:
+    with pytest.raises(AmxError, match=r"'Failing' failed at stage 'broken'.*amount") as caught:
         await run(Failing)
     assert caught.value.reason == "PIPELINE_STAGE_FAILED" and caught.value.retryable
     assert isinstance(caught.value.__cause__, KeyError)

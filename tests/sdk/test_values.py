@@ -64,10 +64,9 @@ def test_canonical_text_does_not_depend_on_key_order(value: Any) -> None:
 def test_decode_of_random_bytes_gives_a_value_or_a_named_error(data: bytes) -> None:
     try:
         value = decode(data)
-    except InvalidValue as error:
-        assert error.reason == "INVALID_VALUE"
-    else:
-        assert decode(encode(value)) == value
+    except InvalidValue:
+        return
+    assert decode(encode(value)) == value
 
 
 @pytest.mark.parametrize(

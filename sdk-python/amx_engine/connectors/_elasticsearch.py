@@ -52,21 +52,24 @@ class ElasticsearchConnector:
         self._login = (username, password) if username else None
         self._timeout = timeout
 
-    async def bulk_index(self, records: Iterable[Mapping[str, Any]], id_field: str | None = None) -> dict[str, Any]:
+    async def bulk_index(
+        self, records: Iterable[Mapping[Any, Any]], id_field: str | None = None, *, refresh: bool = False
+    ) -> dict[str, Any]:
         """Writes records as documents, in requests of at most 5 MiB.
 
         id_field: the member that is the document's id, which makes repeating harmless; without one the server gives
-        ids. Dates become RFC 3339, anything missing (NaN, NaT) null, other values what they print as. Returns
+        ids. refresh: wait until a search finds them. Dates become RFC 3339, anything missing (NaN, NaT) null, other values what they print as. Returns
         {"items_inserted": count, "errors": [{"position", "id", "status", "type", "reason"}, ...]}, at most 100 errors;
         `error_count` holds how many there were. Raises AmxError if a request as a whole fails; earlier ones stay.
         """
         inserted = 0
         failures: list[dict[str, Any]] = []
         failed = 0
+        parameters = {"refresh": "wait_for"} if refresh else {}
         async with self._session() as session:
             for start, body in _bulk_bodies(records, id_field):
                 answer = await self._call(
-                    session, "POST", f"/{self._index}/_bulk", body, "application/x-ndjson", {"refresh": "wait_for"}
+                    session, "POST", f"/{self._index}/_bulk", body, "application/x-ndjson", parameters
                 )
                 for offset, item in enumerate(answer.get("items", ())):
                     outcome = next(iter(item.values()))
@@ -155,7 +158,7 @@ def _bulk_error(position: int, outcome: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _bulk_bodies(records: Iterable[Mapping[str, Any]], id_field: str | None) -> Iterable[tuple[int, bytes]]:
+def _bulk_bodies(records: Iterable[Mapping[Any, Any]], id_field: str | None) -> Iterable[tuple[int, bytes]]:
     """(position of the first record, body) of bulk requests. Raises InvalidInput naming a record that cannot go."""
     lines: list[bytes] = []
     size = 0
