@@ -250,13 +250,14 @@ def test_long_texts_are_cut() -> None:
 
 def test_standard_logging_of_libraries_lands_here() -> None:
     log = engine_log()
-    with log.standard_logging():
+    with log.standard_logging(logging.INFO):
         logging.getLogger("some.library").warning("careful: %s", "thin ice")
-        logging.getLogger("some.library").info("chatter")
+        logging.getLogger("some.library").info("100%")
+        logging.getLogger("some.library").debug("chatter")
     logging.getLogger("some.library").warning("after")
-    (entry,) = log.recent()
-    assert (entry.level, entry.fields["logger"], entry.fields["text"]) == (
-        "warning",
-        "some.library",
-        "careful: thin ice",
-    )
+    assert [(entry.level, entry.event) for entry in log.recent()] == [
+        ("warning", "careful: thin ice"),
+        ("info", "100%"),
+    ]
+    assert log.recent()[0].fields == {"logger": "some.library"}
+    assert logging.getLogger().level == logging.WARNING

@@ -78,8 +78,10 @@ def dev(
 
     @contextlib.asynccontextmanager
     async def beside(engine: Engine, server: Server) -> AsyncIterator[None]:
+        # What agents log is the developer's business here; what watches their files is not.
+        logging.getLogger("watchfiles").setLevel(logging.WARNING)
         with engine.log.standard_logging(logging.INFO):
-            async with _Host(engine) as host:
+            async with _Host(engine, min(_HANDLER_PATIENCE_S, settings.shutdown_deadline)) as host:
                 if agents:
                     await host.replace(agents)
                 watching = asyncio.create_task(_watch(modules, host, seen)) if agents and reload else None
@@ -98,11 +100,13 @@ def dev(
 class _Host:
     """The developer's agents, on a link to an engine in the same process. An async context manager."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, patience: float) -> None:
+        """patience: seconds that running handlers have to finish when they are replaced or stopped."""
         from amx_server.security.identity import Identity
         from amx_server.security.permissions import ROLES
 
         self._engine = engine
+        self._patience = patience
         self._identity = Identity("amx-dev", "default", ("admin",), ROLES["admin"])
         self._link: Link | None = None
 
@@ -111,7 +115,7 @@ class _Host:
 
     async def __aexit__(self, *exc: object) -> None:
         if self._link is not None:
-            await self._link.close(_HANDLER_PATIENCE_S)
+            await self._link.close(self._patience)
 
     async def replace(self, agents: list[HostedAgent]) -> None:
         """Hosts `agents` instead of what is hosted now: the new link takes new messages while the old one drains.
@@ -129,7 +133,7 @@ class _Host:
             raise
         old, self._link = self._link, link
         if old is not None:
-            await old.close(_HANDLER_PATIENCE_S)
+            await old.close(self._patience)
 
 
 async def _watch(modules: AgentModules, host: _Host, seen: dict[str, FileState]) -> None:

@@ -81,16 +81,19 @@ def doctor(
 def examine(config_path: str | None, address: str | None, token: str | None) -> Iterator[Finding]:
     """Every check, one after another."""
     from amx_server.core.config import ConfigError, load_config
+    from amx_server.security.identity import Authenticator
 
     yield _python()
     yield from _packages()
     try:
         config = load_config(config_path, strict=True)
+        Authenticator(config)
     except ConfigError as error:
         for problem in error.problems:
             yield Finding("configuration", "problem", problem)
         return
     yield Finding("configuration", "ok", config_path or "amx-config.yaml, or defaults where there is none")
+    yield from _certificates(config)
     running = list(_engine(address, token))
     yield from _folder(config)
     yield from _store(config)
@@ -124,6 +127,31 @@ def _packages() -> Iterator[Finding]:
 
 def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in version.split(".") if part.isdigit())
+
+
+def _certificates(config: EngineConfig) -> Iterator[Finding]:
+    """Whether the files that TLS needs can be read; whether they fit together shows when the engine starts."""
+    tls = config.grpc.tls
+    if tls is None:
+        if not config.local_only:
+            message = (
+                f"{config.grpc.host} is reachable from outside without TLS; set grpc.tls, or end TLS in front of it"
+            )
+            yield Finding("TLS", "warning", message)
+        return
+    for name, path in (("cert", tls.cert), ("key", tls.key), ("client_ca", tls.client_ca)):
+        if path is None:
+            continue
+        try:
+            with open(path, "rb") as file:
+                found = b"-----BEGIN" in file.read()
+        except OSError as error:
+            yield Finding("TLS", "problem", f"grpc.tls.{name}: {path} cannot be read: {error.strerror}")
+            continue
+        if found:
+            yield Finding("TLS", "ok", f"grpc.tls.{name}: {path}")
+        else:
+            yield Finding("TLS", "problem", f"grpc.tls.{name}: {path} is not a PEM file")
 
 
 def _folder(config: EngineConfig) -> Iterator[Finding]:

@@ -27,6 +27,9 @@ Companion = Callable[["Engine", "Server"], AbstractAsyncContextManager[object]]
 # After the shutdown deadline the process leaves, whatever still runs; this much later even if Python itself hangs.
 _GRACE_S = 3.0
 
+# However long the companion took to end, links get this long to hear that the engine leaves.
+_LEAST_DRAIN_S = 0.5
+
 
 def run_engine(config: EngineConfig, companion: Companion) -> int:
     """Runs an engine in this process until SIGTERM, SIGINT or a failure, and returns the exit code.
@@ -70,8 +73,10 @@ async def _serve(config: EngineConfig, companion: Companion) -> int:
             finally:
                 signalled.cancel()
                 stopped.cancel()
+            stopping_at = asyncio.get_running_loop().time()
         await server.not_serving()
-        await engine.drain(config.shutdown_deadline)
+        left = config.shutdown_deadline - (asyncio.get_running_loop().time() - stopping_at)
+        await engine.drain(max(left, _LEAST_DRAIN_S))
     return OK
 
 

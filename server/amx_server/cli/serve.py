@@ -70,8 +70,9 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _announce(engine: Engine, server: Server) -> AsyncIterator[None]:
-    typer.echo(describe(server))
-    yield
+    with engine.log.standard_logging():
+        typer.echo(describe(server))
+        yield
 
 
 def describe(server: Server) -> str:

@@ -157,13 +157,19 @@ class EngineLog:
 
     @contextlib.contextmanager
     def standard_logging(self, level: int = logging.WARNING) -> Iterator[None]:
-        """Inside, what libraries say through Python's own logging lands here. For the process's main program."""
+        """Inside, what libraries and agents say through Python's own logging lands here, from `level` on.
+
+        For the process's main program: Python's logging is one for the whole process.
+        """
         handler = _StandardHandler(self.logger, level)
         root = logging.getLogger()
+        before = root.level
         root.addHandler(handler)
+        root.setLevel(min(before, level))
         try:
             yield
         finally:
+            root.setLevel(before)
             root.removeHandler(handler)
 
     @contextlib.contextmanager
@@ -271,13 +277,7 @@ class _StandardHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._logger.log(
-                record.levelno,
-                "library_message",
-                logger=record.name,
-                text=record.getMessage(),
-                exc_info=record.exc_info,
-            )
+            self._logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
         except Exception:
             self.handleError(record)
 
