@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from amx.v1 import link_pb2, message_pb2
 from amx_engine._context import decode_reply, make_event, readdressed
@@ -212,7 +212,7 @@ class AmxEngine:
             assert self._stopped is not None
             self._stopped.set()
 
-    async def __aenter__(self) -> AmxEngine:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 

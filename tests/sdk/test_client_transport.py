@@ -70,7 +70,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         self._server = grpc.aio.server()
         service, method = METHOD[1:].split("/")
-        handlers = {method: grpc.stream_stream_rpc_method_handler(self._open)}
+        handlers: Any = {method: grpc.stream_stream_rpc_method_handler(self._open)}
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(service, handlers),))
         port = self._server.add_insecure_port(self.address)
         if not self.address.startswith("unix:"):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from amx_server.core.config import EngineConfig
 
 _SETTLE_SECONDS = 10.0
+_HEARTBEAT_SECONDS = 4_000_000.0
 
 
 class EmbeddedEngine(AmxEngine):
@@ -43,9 +44,14 @@ class EmbeddedEngine(AmxEngine):
         engine_config: EngineConfig | None = None,
     ) -> None:
         from amx_server.core.clock import ManualClock
+        from amx_server.core.config import EngineConfig, LoggingConfig
 
+        settings = engine_config or EngineConfig(logging=LoggingConfig(level="warning"))
+        # Links live in real time: a clock that jumps by hours must not make them look dead.
+        links = settings.links.model_copy(update={"heartbeat_interval": _HEARTBEAT_SECONDS})
+        settings = settings.model_copy(update={"links": links})
         self.clock = ManualClock(start_ms)
-        self._process = EmbeddedProcess(data_dir, self.clock, config=engine_config, ticking=False)
+        self._process = EmbeddedProcess(data_dir, self.clock, config=settings, ticking=False)
         super().__init__(
             agents=[HostedAgent.of(agent) for agent in agents],
             address="embedded",
