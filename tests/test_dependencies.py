@@ -40,7 +40,7 @@ def documented() -> dict[str, set[str]]:
     section = ""
     for line in DOCUMENT.read_text().splitlines():
         if line.startswith("## "):
-            extra = re.search(r"\[([a-z-]+)\]", line)
+            extra = re.search(r"\[([a-z0-9-]+)\]", line)
             section = extra.group(1) if extra else HEADINGS.get(line[3:], "")
         elif section and (entry := re.match(r"- `([^`]+)`: \S", line)):
             found.setdefault(section, set()).add(entry.group(1))

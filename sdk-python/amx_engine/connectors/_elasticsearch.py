@@ -58,9 +58,10 @@ class ElasticsearchConnector:
         """Writes records as documents, in requests of at most 5 MiB.
 
         id_field: the member that is the document's id, which makes repeating harmless; without one the server gives
-        ids. refresh: wait until a search finds them. Dates become RFC 3339, anything missing (NaN, NaT) null, other values what they print as. Returns
-        {"items_inserted": count, "errors": [{"position", "id", "status", "type", "reason"}, ...]}, at most 100 errors;
-        `error_count` holds how many there were. Raises AmxError if a request as a whole fails; earlier ones stay.
+        ids. refresh: wait until a search finds them. Dates become RFC 3339, anything missing (NaN, NaT) null, other
+        values what they print as. Returns {"items_inserted": count, "errors": [{"position", "id", "status", "type",
+        "reason"}, ...], "error_count": count}, the first 100 errors. Raises AmxError if a request as a whole fails;
+        what earlier ones wrote stays.
         """
         inserted = 0
         failures: list[dict[str, Any]] = []
