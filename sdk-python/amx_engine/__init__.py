@@ -36,7 +36,7 @@ from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
 from amx_engine._schema import Int64
 
 if TYPE_CHECKING:
-    from amx_engine._client import AmxEngine
+    from amx_engine._client import AmxEngine, Scope
 
 __version__ = "0.1.0"
 
@@ -62,6 +62,7 @@ __all__ = [
     "Priority",
     "ProcessingResult",
     "Retry",
+    "Scope",
     "capability",
     "current_context",
     "error_handler",
@@ -78,12 +79,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The client brings grpc with it; declaring agents does not need that.
-    if name == "AmxEngine":
-        from amx_engine._client import AmxEngine
+    if name in ("AmxEngine", "Scope"):
+        from amx_engine import _client
 
-        return AmxEngine
+        return getattr(_client, name)
     raise AttributeError(f"module 'amx_engine' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "AmxEngine"})
+    return sorted({*globals(), "AmxEngine", "Scope"})

@@ -27,6 +27,7 @@ from amx_engine import (
     PerformanceMonitor,
     Pipeline,
     ProcessingResult,
+    Scope,
     error_handler,
     handler,
     memory,
@@ -34,7 +35,6 @@ from amx_engine import (
     stage,
     subscribe,
 )
-from amx_engine._client import Scope
 from amx_engine.testing import EmbeddedEngine
 
 log: list[Any] = []
