@@ -172,7 +172,12 @@ def test_storage_that_this_version_lacks_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("path", "file"),
-    [("a/b.db", "a/b.db"), ("sqlite:///rel.db", "rel.db"), ("sqlite:////var/amx.db", "/var/amx.db")],
+    [
+        ("a/b.db", "a/b.db"),
+        ("sqlite:rel.db", "rel.db"),
+        ("sqlite:///var/amx.db", "/var/amx.db"),
+        (":memory:", ":memory:"),
+    ],
 )
 def test_storage_url_names_its_file(path: str, file: str) -> None:
     assert EngineConfig.model_validate({"storage": {"path": path}}).storage.file == file

@@ -93,9 +93,14 @@ class StorageConfig(_Section):
     """Where what must survive is kept."""
 
     path: str = ".amx/amx.db"
-    """File of the SQLite database, or `sqlite:///…`. Its folder is created where it does not exist."""
+    """File of the SQLite database: a path, `sqlite:path`, `sqlite:///absolute/path`, or `:memory:` for a store that
+    ends with the process. Its folder is created where it does not exist."""
     dedup_window: Duration = Field(default=86_400.0, gt=0)
     """Seconds for which ended messages are kept; a repeated message id within it is recognised as a repeat."""
+    max_queued_bytes: Size = Field(default=64 << 20, ge=1 << 20)
+    """Bytes that may wait to be written; beyond it what needs storing is refused with STORAGE_BUSY."""
+    cache_bytes: Size = Field(default=64 << 20, ge=1 << 20)
+    """Bytes of the database kept in memory."""
 
     @model_validator(mode="after")
     def _known_scheme(self) -> StorageConfig:
@@ -109,11 +114,8 @@ class StorageConfig(_Section):
     @property
     def file(self) -> str:
         """Path of the SQLite file, without a URL's decoration."""
-        if not self.path.startswith("sqlite://"):
-            return self.path
-        rest = self.path.removeprefix("sqlite://")
-        # sqlite:///relative.db and sqlite:////absolute.db, as everyone who writes such URLs expects.
-        return rest[1:] if rest.startswith("/") else rest
+        scheme, separator, rest = self.path.partition(":")
+        return rest.removeprefix("//") if separator and scheme == "sqlite" else self.path
 
 
 class LimitsConfig(_Section):
