@@ -20,6 +20,7 @@ class Broadcasts:
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self._dispatcher = dispatcher
+        self._broadcasts = 0
 
     def broadcast(
         self,
@@ -43,7 +44,9 @@ class Broadcasts:
                 f"the scope has {len(recipients)} recipients, {MAX_RECIPIENTS} are allowed; narrow it",
                 retry_delay_ms=0,
             )
-        collection = _Collection(message.message_id, len(recipients), done)
+        self._broadcasts += 1
+        message_id = message.message_id or f"broadcast-{self._broadcasts}"
+        collection = _Collection(message_id, len(recipients), done)
         if not recipients:
             collection.finish()
             return

@@ -7,6 +7,7 @@ State of agents, instances and invocations changes here and nowhere else. What a
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Coroutine
 from functools import partial
 from itertools import count
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = get_logger(__name__)
 
 DEFAULT_KEY = "default"
+MAX_DURATION_MS = 100 * 366 * 24 * 3600 * 1000  # longer ones are taken for this: no sum of times overflows
 NORMAL = common_pb2.PRIORITY_NORMAL
 DURABLE = common_pb2.DURABILITY_DURABLE
 VOLATILE = common_pb2.DURABILITY_VOLATILE
@@ -119,13 +121,15 @@ class Dispatcher:
         key = message.key
         if not key:
             key = message.key = DEFAULT_KEY
-        self._check_sizes(message, key)
+        self._check(message, key)
         now = self._now()
         namespace.quota.admit(now)
         message.sender = sender
 
         durability = message.durability or spec.durability
         durable = durability == DURABLE or (one_way and durability != VOLATILE)
+        if message.delay_ms and not durable:
+            raise invalid("INVALID_INPUT", "delay_ms needs a durable message: this one would be lost with the engine")
         if message.idempotency_key:
             if durable:
                 message.message_id = message.message_id or f"idempotent:{message.idempotency_key}"
@@ -150,14 +154,22 @@ class Dispatcher:
 
         instance = agent.instances.get(key)
         if instance is None:
-            instance = self.wake(agent, key, now)
+            try:
+                instance = self.wake(agent, key, now)
+            except AmxError as error:
+                if not message.idempotency_key:
+                    raise
+                sink.fail(error.to_failure())  # others may have joined already
+                return None
         inv = Invocation(next(self._ids), instance, handler, message, sink)
         inv.streaming = streaming
         priority = message.priority
         if priority:
-            inv.priority = priority if priority <= 5 else NORMAL
+            inv.priority = priority if 1 <= priority <= 5 else NORMAL
         if not one_way:
-            inv.deadline = now + (timeout_ms / 1000 if timeout_ms else self._config.delivery.default_timeout)
+            inv.deadline = now + (
+                min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._config.delivery.default_timeout
+            )
         if message.ttl_ms:
             inv.expires_at = now + message.ttl_ms / 1000
         if inv.deadline or inv.expires_at:
@@ -179,6 +191,7 @@ class Dispatcher:
             if one_way and inv.sink is not None:
                 inv.sink = None
                 sink.accepted(message.message_id or f"inv-{inv.id}", False)
+        self.counters.messages_accepted += 1
         return inv
 
     def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
@@ -201,7 +214,11 @@ class Dispatcher:
             )
         return handler
 
-    def _check_sizes(self, message: message_pb2.Message, key: str) -> None:
+    def _check(self, message: message_pb2.Message, key: str) -> None:
+        if message.ttl_ms > MAX_DURATION_MS:
+            message.ttl_ms = MAX_DURATION_MS
+        if message.delay_ms > MAX_DURATION_MS:
+            message.delay_ms = MAX_DURATION_MS
         limits = self._config.limits
         if len(key) * 4 > limits.max_key_bytes and len(key.encode()) > limits.max_key_bytes:
             raise invalid(
@@ -265,6 +282,7 @@ class Dispatcher:
             if sink is not None:
                 sink.fail(self.storage_failure)
         elif commit.duplicates:
+            self.counters.duplicates += 1
             namespace.quota.store(-len(commit.insert[0].body))
             self._end(inv)
             if sink is None:
@@ -275,15 +293,15 @@ class Dispatcher:
                 self._join_stored(namespace, inv.message.message_id, sink)
         else:
             self.storage_failure = None
+            if inv.done:  # cancelled, or its deadline passed meanwhile
+                self._finish_stored(inv, MessageState.CANCELLED, inv.failure)
+                return
             namespace.durable[inv.message.message_id] = inv
             if one_way:
                 inv.sink = None
                 if sink is not None:
                     sink.accepted(inv.message.message_id, False)
-            if inv.done:  # the deadline passed meanwhile
-                self._finish_stored(inv, MessageState.CANCELLED, None)
-            else:
-                self.enqueue_stored(inv)
+            self.enqueue_stored(inv)
 
     def prepare_stored(self, namespace: Namespace, identity: Identity, message: message_pb2.Message) -> Invocation:
         """The invocation of a durable one-way message that is to be stored with somebody's commit.
@@ -303,14 +321,14 @@ class Dispatcher:
         key = message.key
         if not key:
             key = message.key = DEFAULT_KEY
-        self._check_sizes(message, key)
+        self._check(message, key)
         now = self._now()
         instance = self.wake(agent, key, now)
         self.check_room(instance)
         message.durability = DURABLE
         inv = Invocation(next(self._ids), instance, handler, message, None)
         if message.priority:
-            inv.priority = message.priority if message.priority <= 5 else NORMAL
+            inv.priority = message.priority if 1 <= message.priority <= 5 else NORMAL
         return inv
 
     def stored_with_commit(self, namespace: Namespace, inv: Invocation, commit: Commit) -> None:
@@ -318,7 +336,9 @@ class Dispatcher:
         message = inv.message
         if message.message_id in commit.duplicates:
             self.counters.duplicates += 1
+            self._end(inv)
             return
+        self.counters.messages_accepted += 1
         namespace.durable[message.message_id] = inv
         namespace.quota.store(message.ByteSize())
         if message.ttl_ms:
@@ -363,6 +383,12 @@ class Dispatcher:
             return
         if row is None:
             sink.fail(not_found("MESSAGE_UNKNOWN", f"message '{message_id}' is no longer kept").to_failure())
+            return
+        if row.state == MessageState.PENDING:
+            failure = unavailable(
+                "NO_WORKER", f"message '{message_id}' is stored and waits for a version of its agent that takes it"
+            )
+            sink.fail(failure.to_failure())
             return
         reply = link_pb2.Reply.FromString(row.outcome) if row.outcome else link_pb2.Reply()
         if reply.HasField("failure"):
@@ -413,18 +439,22 @@ class Dispatcher:
                 )
             instance = agent.instances[key] = Instance(agent, key)
             instance.last_active = now
-            agent.hibernated.pop(key, None)
+            if agent.hibernated.pop(key, None) is not None:
+                self.counters.wakes += 1
             self.instances += 1
         return instance
 
     def hibernate(self, instance: Instance, now: float) -> bool:
         """Puts an idle instance to sleep: its place and its memory in RAM are given up. False if it is not idle."""
-        if instance.busy or instance.storing or instance.loading or instance.mailbox:
+        if instance.busy or instance.storing or instance.loading or instance.mailbox or instance.operations:
             return False
         agent = instance.agent
         del agent.instances[instance.key]
         self.instances -= 1
-        if len(agent.hibernated) < self._config.instances.hibernated_kept:
+        kept = self._config.instances.hibernated_kept
+        if kept and len(agent.hibernated) >= kept:
+            del agent.hibernated[next(iter(agent.hibernated))]
+        if kept:
             agent.hibernated[instance.key] = instance.last_active
         self._leave(instance)
         return True
@@ -460,7 +490,8 @@ class Dispatcher:
             if candidate.accepting and candidate.in_flight < candidate.credit:
                 active.turn = (active.turn + offset + 1) % size
                 if candidate is not link or instance.version is not active:
-                    if instance.delivering or instance.concurrent:
+                    running = instance.running
+                    if instance.delivering or instance.concurrent or (running is not None and running.link is not None):
                         return None  # it must not run in two places; it moves when the last one has ended
                     self._leave(instance)
                     instance.link = candidate
@@ -480,10 +511,18 @@ class Dispatcher:
         agent = instance.agent
         if agent.instances.get(instance.key) is not instance:
             # It hibernated while the message waited for its time.
-            instance = inv.instance = self.wake(agent, instance.key, self._now())
+            try:
+                instance = inv.instance = self.wake(agent, instance.key, self._now())
+            except AmxError as error:
+                if inv.seq:
+                    self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
+                else:
+                    self._end(inv)
+                    self._refuse(inv, error)
+                return
         mailbox = instance.mailbox
         if inv.concurrent:
-            if not instance.loading and (mailbox is None or not mailbox) and inv.operation is None:
+            if not instance.loading and (mailbox is None or not mailbox):
                 link = self.slot(instance)
                 if link is not None and not self._needs_memory(instance):
                     self._admit(inv, link)
@@ -494,18 +533,14 @@ class Dispatcher:
             and not instance.loading
             and (mailbox is None or not mailbox)
         ):
-            if inv.operation is None:
-                link = self.slot(instance)
-                if link is not None and not self._needs_memory(instance):
-                    self._admit(inv, link)
-                    return
-            elif not self._needs_memory(instance):
-                self._operate(inv)
+            link = self.slot(instance)
+            if link is not None and not self._needs_memory(instance):
+                self._admit(inv, link)
                 return
         if mailbox is None:
             mailbox = instance.mailbox = Mailbox()
         quota = agent.namespace.quota
-        if inv.seq or inv.operation is not None:
+        if inv.seq:
             quota.waiting += 1  # it has been taken in already: it waits in any case
         else:
             try:
@@ -529,11 +564,9 @@ class Dispatcher:
     def check_room(self, instance: Instance) -> None:
         """Raises AmxError MAILBOX_FULL if no more messages may wait for this instance."""
         mailbox = instance.mailbox
-        if mailbox is None:
-            return
         active = instance.agent.active
         capacity = (active.spec.mailbox_capacity if active else 0) or self._config.limits.mailbox_capacity
-        waiting = len(mailbox)
+        waiting = (len(mailbox) if mailbox is not None else 0) + instance.storing
         if waiting >= capacity:
             raise exhausted(
                 "MAILBOX_FULL",
@@ -549,13 +582,15 @@ class Dispatcher:
         if instance.loading:
             return
         if running is not None:
-            if running.link is None and running.operation is None and not running.done:
+            if running.link is None and not running.done:
                 # It had the instance to itself when its link was lost: it goes first.
                 link = self.slot(instance)
                 if link is None:
                     instance.agent.ready.push(instance, running.priority)
                 elif not self._needs_memory(instance):
                     self._run(running, link)
+            return
+        if instance.operations is not None and not self._operate(instance):
             return
         mailbox = instance.mailbox
         if mailbox is None:
@@ -574,11 +609,7 @@ class Dispatcher:
             agent.queued -= 1
             self.queued -= 1
             agent.namespace.quota.dequeue()
-            if inv.done:
-                continue
-            if inv.operation is not None:
-                self._operate(inv)
-            else:
+            if not inv.done:
                 self._admit(inv, link)
         if not mailbox:
             instance.mailbox = None
@@ -607,13 +638,19 @@ class Dispatcher:
             self.events.send_pending(link)
         for agent in link.hosted:
             ready = agent.ready
-            while ready and link.accepting and link.in_flight < link.credit:
+            if not ready or agent.active is None or link not in agent.active.hosts:
+                continue
+            for _ in range(len(ready)):  # each once: one that cannot move to this link goes back into the queue
+                if not link.accepting or link.in_flight >= link.credit:
+                    break
                 instance = ready.pop()
                 if instance is None:
                     break
                 self.advance(instance)
             if ready:
                 link.starved = True
+        if link.pending_events:
+            link.starved = True
 
     def _run(self, inv: Invocation, link: LinkSession) -> None:
         """Sends the invocation to its link. The caller has made sure of credit and of the instance's turn."""
@@ -648,7 +685,7 @@ class Dispatcher:
         invoke.timeout_ms = max(1, int((deadline - now) * 1000))
         if inv.streaming:
             invoke.streaming = True
-            inv.window = self._config.limits.stream_window
+        inv.window = self._config.limits.stream_window
         memory = instance.memory
         if memory is not None:
             version = inv.memory_version = invoke.memory_version = memory.version
@@ -721,6 +758,8 @@ class Dispatcher:
         outcome = complete.WhichOneof("outcome")
         if inv.done:
             # Cancelled or past its deadline: its caller has been answered, its effects are void.
+            if outcome == "result":
+                self.counters.dropped_completions += 1
             instance.link_version = -1
             self._settled(inv)
             self._free(inv, link)
@@ -750,7 +789,7 @@ class Dispatcher:
         elif instance.running is inv:
             instance.running = None
         inv.link = None
-        if instance.mailbox is not None:
+        if instance.mailbox is not None or instance.operations is not None:
             self.advance(instance)
         if link is not None and link.starved:
             self.serve(link)
@@ -799,6 +838,8 @@ class Dispatcher:
         after: Callable[[], None] | None = None
         if complete.HasField("effects"):
             try:
+                if complete.effects.memory:
+                    self._fence_memory(inv)
                 after = self.effects.stage(link.identity, instance, complete.effects, commit)
             except AmxError as error:
                 instance.link_version = -1
@@ -828,6 +869,18 @@ class Dispatcher:
         if link.starved:
             self.serve(link)
 
+    @staticmethod
+    def _fence_memory(inv: Invocation) -> None:
+        """Raises AmxError if the memory that the handler changed is not the one it saw."""
+        memory = inv.instance.memory
+        if inv.concurrent:
+            raise invalid(
+                "INVALID_MEMORY_CHANGE",
+                f"{inv.instance.address}#{inv.handler.name} is concurrent and changed memory; only other handlers may",
+            )
+        if memory is not None and memory.version != inv.memory_version:
+            raise memory_not_held(inv.instance)
+
     def _committed(
         self,
         inv: Invocation,
@@ -852,7 +905,9 @@ class Dispatcher:
         if inv.seq:
             inv.failure = failure
             inv.attempt -= 1
-            self._free_instance(inv)
+            if inv.deadline:
+                inv.token = self.deadlines.add(inv, inv.deadline)
+            self._free(inv, link)
             self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
         else:
             self._record(inv, None, failure)
@@ -867,9 +922,6 @@ class Dispatcher:
         instance.link_version = -1
         if not instance.delivering and not instance.concurrent:
             self.forget_activation(instance)
-
-    def _free_instance(self, inv: Invocation) -> None:
-        self._free(inv, None)
 
     def _attempt_failed(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
         """Another attempt, or the end. `failure` may be part of a frame: it is copied where it is kept."""
@@ -961,7 +1013,6 @@ class Dispatcher:
         inv = link.running.get(id)
         if inv is None or inv.done:
             return
-        inv.chunks += 1
         if inv.window <= 0:
             failure = common_pb2.Failure(
                 code=errors.FAILED_PRECONDITION,
@@ -969,14 +1020,24 @@ class Dispatcher:
                 message=f"{inv.instance.address}#{inv.handler.name} sent more chunks than its reader allowed",
                 source="engine",
             )
-            self._cancel_running(inv, failure.message)
-            self._answer_early(inv, failure, MessageState.FAILED)
+            self._stop(inv, failure)
             return
         inv.window -= 1
         if inv.sink is not None and inv.streaming:
+            inv.chunks += 1
             inv.sink.chunk(payload)
         else:
             self.grant_chunks(inv, 1)  # nobody reads: the handler may go on
+
+    def refuse_chunk(self, link: LinkSession, id: int, error: AmxError) -> None:
+        """Ends an invocation one of whose chunks cannot be passed on."""
+        inv = link.running.get(id)
+        if inv is not None and not inv.done:
+            self._stop(inv, error.to_failure())
+
+    def _stop(self, inv: Invocation, failure: common_pb2.Failure) -> None:
+        self._cancel_running(inv, failure.message)
+        self._answer_early(inv, failure, MessageState.FAILED if inv.sink is not None else MessageState.DEAD)
 
     def grant_chunks(self, inv: Invocation, chunks: int) -> None:
         """The reader has taken chunks; the handler may send as many more."""
@@ -1017,16 +1078,49 @@ class Dispatcher:
             return  # what the handler did is on its way to disk: it has happened
         sink, inv.sink = inv.sink, None
         running = inv.link is not None
-        if inv.seq and not inv.done:
+        if inv.seq and inv.instance.agent.namespace.durable.get(inv.message.message_id) is inv:
             self._finish_stored(inv, state, failure)
-        self._record(inv, None, failure)
+        inv.failure = failure
+        if inv.attempt:
+            self._record(inv, None, failure)
         self._end(inv)
         if running:
             inv.token = self.deadlines.add(inv, self._now() + self._config.delivery.cancel_grace)
         elif inv.instance.running is inv:
             self._free(inv, None)
+        else:
+            self._withdraw(inv)
         if sink is not None:
             sink.fail(failure)
+
+    def _withdraw(self, inv: Invocation) -> None:
+        """Takes a message that has ended out of the mailbox, so that it takes no room there."""
+        instance = inv.instance
+        mailbox = instance.mailbox
+        if mailbox is not None and mailbox.remove(inv):
+            agent = instance.agent
+            agent.queued -= 1
+            self.queued -= 1
+            agent.namespace.quota.dequeue()
+            if not mailbox:
+                instance.mailbox = None
+
+    def caller_left(self, inv: Invocation) -> None:
+        """Whoever made the request has gone: it is cancelled, or, if it is stored, goes on like a one-way message."""
+        if not inv.seq:
+            self.cancel(inv, "the caller disconnected")
+            return
+        inv.sink = None
+        if inv.done or not inv.deadline:
+            return
+        inv.deadline = 0.0
+        if self._committing(inv):
+            return
+        self._settled(inv)
+        if inv.link is not None:
+            self._watch(inv, inv.started + (inv.handler.spec.timeout or self._config.delivery.attempt_timeout))
+        elif inv.expires_at:
+            self._watch(inv, inv.expires_at)
 
     def expire(self, now: float) -> None:
         """Acts on every deadline that has passed."""
@@ -1043,6 +1137,7 @@ class Dispatcher:
                     message=f"the message waited {inv.message.ttl_ms} ms for {inv.instance.address}, its whole ttl",
                     source="engine",
                 )
+                self.counters.expired += 1
                 self._answer_early(inv, failure, MessageState.FAILED if inv.sink else MessageState.DEAD)
             elif waiting and not inv.deadline:
                 continue  # an attempt's time limit, after the attempt
@@ -1060,6 +1155,14 @@ class Dispatcher:
         )
         caller_waits = inv.sink is not None and inv.deadline and now >= inv.deadline
         if caller_waits or not inv.seq:
+            breaker = inv.handler.breaker
+            limit = inv.handler.spec.timeout
+            if breaker is not None and inv.link is not None:
+                # The handler's own time is up, or only the patience of this caller.
+                if limit and now >= inv.started + limit:
+                    breaker.failed(now)
+                else:
+                    breaker.abandoned()
             self._cancel_running(inv, "deadline exceeded")
             self._answer_early(inv, failure, MessageState.FAILED)
             return
@@ -1069,6 +1172,7 @@ class Dispatcher:
             self._cancel_running(inv, "attempt timed out")
             inv.cancelling = False
             self._detach(inv, link)
+            inv.id = next(self._ids)  # the old one belongs to the handler that has not stopped
             self._attempt_failed(inv, failure, None)
 
     def _detach(self, inv: Invocation, link: LinkSession) -> None:
@@ -1144,26 +1248,54 @@ class Dispatcher:
         self, instance: Instance, handler: HandlerState, message: message_pb2.Message, sink: ReplySink
     ) -> None:
         """Queues a volatile event for one subscriber that cannot get it together with others."""
-        self._enqueue(Invocation(next(self._ids), instance, handler, message, sink))
+        inv = Invocation(next(self._ids), instance, handler, message, sink)
+        if 1 <= message.priority <= 5:
+            inv.priority = message.priority
+        self._enqueue(inv)
 
     # --- work inside the engine that needs an instance to itself -----------------------------------------------------
 
     def operate(self, agent: Agent, key: str, operation: Callable[[Instance], None]) -> None:
-        """Runs `operation` when the instance is idle and its memory is loaded, in turn with its messages."""
+        """Runs `operation` when no handler of the instance runs and its memory is loaded, before its next message.
+        Needs no link.
+        """
         instance = self.wake(agent, key, self._now())
-        if not agent.handlers:
-            raise unavailable("NO_WORKER", f"agent '{agent.name}' has no version in use")
-        handler = next(iter(agent.handlers.values()))
-        inv = Invocation(next(self._ids), instance, handler, message_pb2.Message(), None)
-        inv.operation = partial(operation, instance)
-        inv.concurrent = False
-        inv.priority = common_pb2.PRIORITY_HIGH
-        self._enqueue(inv)
+        if instance.operations is None:
+            instance.operations = deque()
+        instance.operations.append(operation)
+        self.advance(instance)
 
-    def _operate(self, inv: Invocation) -> None:
-        assert inv.operation is not None
-        inv.done = True
-        inv.operation()
+    def _operate(self, instance: Instance) -> bool:
+        """Runs what waits for the idle instance. Returns whether it is idle afterwards."""
+        if instance.delivering or self._needs_memory(instance):
+            return False
+        operations, instance.operations = instance.operations, None
+        while operations:
+            operations.popleft()(instance)
+            if instance.delivering:  # it is being stored
+                instance.operations = operations or None
+                return False
+        return True
+
+    def hold(self, instance: Instance) -> None:
+        """Keeps the next message from running until `release`: something is being stored that it must not see early."""
+        instance.delivering += 1
+
+    def release(self, instance: Instance) -> None:
+        """Ends one `hold`."""
+        instance.delivering -= 1
+        if not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
+            self.advance(instance)
+
+
+def memory_not_held(instance: Instance) -> AmxError:
+    """A handler changed memory that is not what the store holds: its attempt is repeated with the memory there is."""
+    return AmxError(
+        errors.ABORTED,
+        "MEMORY_NOT_HELD",
+        f"the memory of {instance.address} was read anew while its handler ran; what it changed is void",
+        retryable=True,
+    )
 
 
 def _nothing(error: BaseException | None) -> None:

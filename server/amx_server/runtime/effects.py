@@ -11,7 +11,7 @@ from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError
 from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits
-from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, Dispatcher
+from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, Dispatcher, memory_not_held
 from amx_server.runtime.instances import Instance
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
@@ -65,14 +65,18 @@ class EffectsStage:
         changes = effects.memory
         if changes:
             memory = instance.memory
+            version = instance.version
+            definitions = version.spec.memories if version is not None else agent.memories
             if memory is None:
-                memory = instance.memory = InstanceMemory()
+                if definitions:
+                    raise memory_not_held(instance)  # given up after a commit that failed
+                memory = InstanceMemory()  # refuses every change: the agent declares no memory
             if namespace.quota.limits.stored_bytes:
                 namespace.quota.require_room(effects.ByteSize())
             stored_before = memory.stored_bytes
             memory.apply(
                 changes,
-                agent.memories,
+                definitions,
                 self._clock.now_ms(),
                 namespace.name,
                 agent.name,

@@ -204,6 +204,11 @@ class Engine:
         """(content type, text) of all metrics."""
         return self.metrics.render(accept)
 
+    def work_done(self) -> int:
+        """A number that grows with every message and event."""
+        counters = self.metrics.counters
+        return counters.messages_accepted + counters.events_published
+
     async def describe(self, namespace: str) -> engine_pb2.GetEngineResponse:
         """The engine in numbers, as one namespace sees it."""
         agents = self.namespace(namespace).agents.values()

@@ -117,13 +117,14 @@ class _Group:
 class _Plan:
     """Who gets the events of one topic, arranged for speed."""
 
-    __slots__ = ("by_event_key", "groups", "listeners", "matches")
+    __slots__ = ("by_event_key", "groups", "listeners", "matches", "overlaps")
 
     def __init__(self, matches: tuple[Subscriber, ...]) -> None:
         self.matches = matches
         self.groups: list[_Group] = []
         self.by_event_key: list[Subscriber] = []
         self.listeners: list[Subscriber] = []
+        self.overlaps = False  # two subscriptions may name the same handler of one instance
 
 
 class Events:
@@ -254,7 +255,7 @@ class Events:
             commit.done = partial(self._published, subscribers, after, done)
             self._store.submit(commit)
             return
-        self._fan_out(namespace, event, done)
+        self._fan_out(namespace, identity, event, done)
 
     def _check(self, namespace: Namespace, event: message_pb2.Event) -> None:
         namespace.quota.admit(self._now())
@@ -294,19 +295,27 @@ class Events:
             event.event_id = f"evt-{self._store.generation}-{self._event_ids}"
         self._counters.events_published += 1
         count = 0
+        staged: set[str] = set()
         attributes = dict(event.attributes)
         for subscriber in namespace.topics.match(event.topic):
             if subscriber.predicate is not None and not subscriber.predicate(attributes):
                 continue
-            count += 1
             if subscriber.agent is None:
+                count += 1
                 after.append(partial(self._tell, namespace, subscriber, event))
+                continue
+            if _receiver(subscriber.agent, subscriber.handler, identity) is None:
                 continue
             message = as_message(event, subscriber.agent.name, subscriber.key or event.key, subscriber.handler)
             message.message_id = f"{event.event_id}:{subscriber.agent.name}/{message.key}#{subscriber.handler}"
+            if message.message_id in staged:
+                continue  # two of its patterns match: it gets the event once
+            staged.add(message.message_id)
+            count += 1
             inv = self._dispatcher.prepare_stored(namespace, identity, message)
             commit.insert += (self._dispatcher.stored_message(namespace, inv),)
             after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
+        self._counters.event_deliveries += count
         return count
 
     def _publish_later(self, namespace: Namespace, identity: Identity, event: message_pb2.Event) -> None:
@@ -329,6 +338,8 @@ class Events:
             self._plans.clear()
         plan = self._plans[name] = _Plan(matches)
         groups: dict[tuple[str, str, str], _Group] = {}
+        members: dict[tuple[str, str, str], set[str]] = {}
+        handlers: set[tuple[str, str]] = set()
         now = self._now()
         for subscriber in matches:
             agent = subscriber.agent
@@ -336,34 +347,49 @@ class Events:
                 plan.listeners.append(subscriber)
             elif not subscriber.key:
                 plan.by_event_key.append(subscriber)
+                plan.overlaps = plan.overlaps or (agent.name, subscriber.handler) in handlers
+                handlers.add((agent.name, subscriber.handler))
             else:
                 by = (agent.name, subscriber.handler, subscriber.filter)
                 group = groups.get(by)
                 if group is None:
                     group = groups[by] = _Group(agent, subscriber.handler, subscriber.predicate)
                     plan.groups.append(group)
+                    plan.overlaps = plan.overlaps or by[:2] in handlers
+                    handlers.add(by[:2])
+                keys = members.setdefault(by, set())
+                if subscriber.key in keys:
+                    continue  # two of its patterns match: it gets the event once
+                keys.add(subscriber.key)
                 group.instances.append(self._dispatcher.wake(agent, subscriber.key, now))
         return plan
 
     def _fan_out(
-        self, namespace: Namespace, event: message_pb2.Event, done: Callable[[int, BaseException | None], None]
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        event: message_pb2.Event,
+        done: Callable[[int, BaseException | None], None],
     ) -> None:
         plan = self._plan(namespace, event.topic)
-        self._counters.events_published += 1
         attributes: dict[str, str] | None = None
         deliveries: list[tuple[LinkSession, Delivery]] = []
         alone: list[tuple[Instance, HandlerState]] = []
         count = 0
+        seen: set[tuple[str, str, str]] | None = set() if plan.overlaps else None
         for group in plan.groups:
             if group.predicate is not None:
                 if attributes is None:
                     attributes = dict(event.attributes)
                 if not group.predicate(attributes):
                     continue
-            handler = group.agent.handlers.get(group.handler)
-            if handler is not None:
-                count += len(group.instances)
-                self._gather(event, group, handler, deliveries, alone)
+            handler = _receiver(group.agent, group.handler, identity)
+            if handler is None or group.agent.active is None or not group.agent.active.hosts:
+                continue
+            if seen is not None:
+                group = _unseen(group, seen)
+            count += len(group.instances)
+            self._gather(event, group, handler, deliveries, alone)
         for subscriber in plan.by_event_key:
             agent = subscriber.agent
             assert agent is not None
@@ -372,12 +398,15 @@ class Events:
                     attributes = dict(event.attributes)
                 if not subscriber.predicate(attributes):
                     continue
-            handler = agent.handlers.get(subscriber.handler)
-            if handler is not None:
-                count += 1
-                group = _Group(agent, handler.name, None)
-                group.instances.append(self._dispatcher.wake(agent, event.key or DEFAULT_KEY, self._now()))
-                self._gather(event, group, handler, deliveries, alone)
+            handler = _receiver(agent, subscriber.handler, identity)
+            if handler is None or agent.active is None or not agent.active.hosts:
+                continue
+            group = _Group(agent, handler.name, None)
+            group.instances.append(self._dispatcher.wake(agent, event.key or DEFAULT_KEY, self._now()))
+            if seen is not None:
+                group = _unseen(group, seen)
+            count += len(group.instances)
+            self._gather(event, group, handler, deliveries, alone)
         limit = self._config.limits.max_pending_events
         for link, _ in deliveries:
             if len(link.pending_events) >= limit:
@@ -386,7 +415,7 @@ class Events:
                     f"{limit} events wait for subscribers of '{event.topic}' that cannot keep up; publish slower",
                     retry_delay_ms=50,
                 )
-        self._counters.event_deliveries += count
+        self._counters.events_published += 1
         for subscriber in plan.listeners:
             if subscriber.predicate is not None:
                 if attributes is None:
@@ -395,6 +424,7 @@ class Events:
                     continue
             count += 1
             self._tell(namespace, subscriber, event)
+        self._counters.event_deliveries += count
         waiting = 0
         progress: list[int] = []
         for link, delivery in deliveries:
@@ -408,6 +438,7 @@ class Events:
                 waiting += 1
                 delivery.when_sent = partial(self._sent_one, progress, done, count)
                 link.pending_events.append(delivery)
+                link.starved = True
         for instance, handler in alone:
             message = as_message(event, instance.agent.name, instance.key, handler.name)
             self._dispatcher.enqueue_event(instance, handler, message, Unheard(message))
@@ -442,6 +473,7 @@ class Events:
             if (
                 instance.running is None
                 and instance.mailbox is None
+                and instance.operations is None
                 and instance.version is active
                 and instance.link is not None
                 and instance.link.accepting
@@ -471,7 +503,7 @@ class Events:
         if instance.link is None:
             # It may have hibernated since the plan was made.
             instance = instances[index] = self._dispatcher.wake(group.agent, instance.key, self._now())
-        if instance.running is not None or instance.mailbox is not None or instance.loading or instance.delivering:
+        if instance.busy or instance.mailbox is not None or instance.operations is not None or instance.loading:
             return False
         if remembers and instance.memory is None:
             return False
@@ -523,10 +555,12 @@ class Events:
             return
         link.in_flight -= 1
         failures = 0
+        told: set[int] = set()
         for target in delivered.targets:
-            if target.index >= len(delivery.targets):
+            if target.index >= len(delivery.targets) or target.index in told:
                 log.warning("delivery_target_unknown", link_id=link.link_id, index=target.index)
                 continue
+            told.add(target.index)
             failures += self._target_done(link, delivery, target)
         now = self._now()
         seconds = now - delivery.started
@@ -540,12 +574,21 @@ class Events:
         if link.starved:
             self._dispatcher.serve(link)
 
+    def delivered_unread(self, link: LinkSession, id: int, error: AmxError) -> None:
+        """A delivery ended, and what it did cannot be taken: it failed at every target."""
+        delivery = link.deliveries.get(id)
+        failed = link_pb2.Delivered()
+        for index in range(len(delivery.targets) if delivery is not None else 0):
+            target = failed.targets.add(index=index, memory_dropped=True)
+            target.failure.CopyFrom(error.to_failure())
+        self.delivered(link, id, failed)
+
     def _release(self, delivery: Delivery, now: float) -> None:
         advance = self._dispatcher.advance
         for instance in delivery.targets:
             instance.delivering -= 1
             instance.last_active = now
-            if instance.mailbox is not None and not instance.delivering:
+            if not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
                 advance(instance)
         monitors = self._dispatcher.monitors
         namespace = delivery.handler.agent.namespace
@@ -578,6 +621,7 @@ class Events:
                 after.append(step)
             if instance.memory is not None and target.effects.memory and not target.memory_dropped:
                 instance.link_version = instance.memory.version
+            self._dispatcher.hold(instance)
             commit.done = partial(self._target_committed, instance, after)
             self._store.submit(commit)
         return False
@@ -599,24 +643,61 @@ class Events:
         if error is not None:
             log.error("event_commit_failed", instance=instance.address, error=str(error))
             self._dispatcher.void_memory(instance)
-            return
-        for step in after:
-            step()
+        else:
+            for step in after:
+                step()
+        self._dispatcher.release(instance)
 
     def link_lost(self, link: LinkSession) -> None:
         """Deliveries on a lost link are over: volatile events are delivered at most once."""
-        deliveries = [*link.deliveries.values(), *link.pending_events]
+        deliveries = list(link.deliveries.values())
         link.deliveries.clear()
-        link.pending_events.clear()
         for delivery in deliveries:
             for instance in delivery.targets:
                 instance.delivering -= 1
-            if delivery.when_sent is not None and not delivery.started:
-                delivery.when_sent()
+        self.release_pending(link)
         for delivery in deliveries:
             for instance in delivery.targets:
-                if instance.mailbox is not None and not instance.delivering:
+                if not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
                     self._dispatcher.advance(instance)
+
+    def release_pending(self, link: LinkSession) -> None:
+        """The link takes no new work: what waited for its credit goes to other links, if there are any."""
+        pending = list(link.pending_events)
+        link.pending_events.clear()
+        for delivery in pending:
+            for instance in delivery.targets:
+                instance.delivering -= 1
+        for delivery in pending:
+            handler = delivery.handler
+            active = handler.agent.active
+            for instance in delivery.targets:
+                if active is not None and active.hosts:
+                    message = as_message(delivery.event, handler.agent.name, instance.key, handler.name)
+                    self._dispatcher.enqueue_event(instance, handler, message, Unheard(message))
+                elif not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
+                    self._dispatcher.advance(instance)
+            if delivery.when_sent is not None:
+                delivery.when_sent()
+
+
+def _receiver(agent: Agent, name: str, identity: Identity) -> HandlerState | None:
+    """The handler that receives what `identity` publishes; None if the active version lacks it or permission does."""
+    handler = agent.handlers.get(name)
+    if handler is None or not all(identity.allows(permission) for permission in handler.spec.permissions):
+        return None
+    return handler
+
+
+def _unseen(group: _Group, seen: set[tuple[str, str, str]]) -> _Group:
+    """The group without instances whose handler gets the event already."""
+    rest = _Group(group.agent, group.handler, None)
+    for instance in group.instances:
+        place = (group.agent.name, instance.key, group.handler)
+        if place not in seen:
+            seen.add(place)
+            rest.instances.append(instance)
+    return rest
 
 
 def as_message(event: message_pb2.Event, agent: str, key: str, handler: str) -> message_pb2.Message:

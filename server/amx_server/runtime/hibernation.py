@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
+from amx_server.memory.instance_memory import InstanceMemory
 from amx_server.runtime.dispatch import Dispatcher, is_empty
 from amx_server.runtime.instances import Agent, Instance
 from amx_server.runtime.namespaces import Namespace
@@ -53,18 +54,23 @@ class Hibernation:
         idle = now - instance.last_active
         if idle >= limit:
             if memory is not None and not instance.busy:
-                commit = Commit(done=_logged)
-                memory.store_touches(agent.namespace.name, agent.name, instance.key, commit)
-                memory.prune(self._clock.now_ms(), agent.namespace.name, agent.name, instance.key, commit)
-                if not is_empty(commit):
-                    self._store.submit(commit)
+                self._prune(instance, memory, touches=True)
             if self._dispatcher.hibernate(instance, now):
                 self._dispatcher.counters.hibernations += 1
         elif memory is not None and memory.next_expiry_ms and not instance.busy:
-            commit = Commit(done=_logged)
-            memory.prune(self._clock.now_ms(), agent.namespace.name, agent.name, instance.key, commit)
-            if not is_empty(commit):
-                self._store.submit(commit)
+            self._prune(instance, memory)
+
+    def _prune(self, instance: Instance, memory: InstanceMemory, touches: bool = False) -> None:
+        """Removes what has expired from the store too, and writes down what was used last."""
+        agent = instance.agent
+        commit = Commit(done=_logged)
+        if touches:
+            memory.store_touches(agent.namespace.name, agent.name, instance.key, commit)
+        before = memory.stored_bytes
+        memory.prune(self._clock.now_ms(), agent.namespace.name, agent.name, instance.key, commit)
+        agent.namespace.quota.store(memory.stored_bytes - before)
+        if not is_empty(commit):
+            self._store.submit(commit)
 
 
 def _all_instances(agents: list[Agent]) -> Iterator[Instance]:

@@ -2,49 +2,49 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 
 from amx.v1 import common_pb2
+from amx_server.core import errors
 from amx_server.runtime.instances import ReplySink
 
 
 class Entry:
     """One request and its outcome, once there is one."""
 
-    __slots__ = ("expires_at", "failure", "ended", "result", "waiting")
+    __slots__ = ("expires_at", "failure", "key", "result", "waiting")
 
-    def __init__(self) -> None:
-        self.ended = False
-        self.expires_at = 0.0
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.expires_at = 0.0  # 0: it has not ended
         self.result: common_pb2.Payload | None = None
         self.failure: common_pb2.Failure | None = None
         self.waiting: list[ReplySink] = []
 
 
 class IdempotentRequests:
-    """Outcomes by idempotency key, for `window` seconds after they are known, at most `capacity` of them."""
+    """Outcomes by idempotency key, for `window` seconds after they are known, at most `capacity` of them. What runs
+    is kept besides, as long as it runs.
+    """
 
     def __init__(self, window: float, capacity: int, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._window = window
         self._capacity = capacity
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
+        self._entries: dict[str, Entry] = {}
+        self._ended: deque[Entry] = deque()  # in the order in which they expire
 
     def join(self, key: str, sink: ReplySink) -> ReplySink | None:
         """Takes part in the request `key`. Returns the sink to run it with, or None if it runs or ran already: then
         `sink` gets the first one's outcome, now or when it is known.
         """
-        now = self._clock()
+        self._evict()
         entry = self._entries.get(key)
-        if entry is not None and entry.ended and entry.expires_at <= now:
-            del self._entries[key]
-            entry = None
         if entry is None:
-            entry = self._entries[key] = Entry()
-            self._evict(now)
-            return _Recording(self, key, entry, sink)
-        if not entry.ended:
+            entry = self._entries[key] = Entry(key)
+            return _Recording(self, entry, sink)
+        if not entry.expires_at:
             entry.waiting.append(sink)
         elif entry.failure is not None:
             sink.fail(entry.failure)
@@ -52,21 +52,21 @@ class IdempotentRequests:
             sink.result(entry.result or common_pb2.Payload())
         return None
 
-    def forget(self, key: str) -> None:
-        """The request failed for a reason that a repeat may not meet: the next one runs."""
-        self._entries.pop(key, None)
-
     def ended(self, entry: Entry) -> None:
-        """Starts the window of an outcome."""
-        entry.ended = True
+        """Starts the window of an outcome. One that a repeat may not meet is not kept: the next request runs."""
+        failure = entry.failure
+        if failure is not None and (failure.retryable or failure.code == errors.CANCELLED):
+            del self._entries[entry.key]
+            return
         entry.expires_at = self._clock() + self._window
+        self._ended.append(entry)
+        self._evict()
 
-    def _evict(self, now: float) -> None:
-        while self._entries:
-            key, oldest = next(iter(self._entries.items()))
-            if not oldest.ended or (oldest.expires_at > now and len(self._entries) <= self._capacity):
-                break
-            del self._entries[key]
+    def _evict(self) -> None:
+        ended = self._ended
+        now = self._clock()
+        while ended and (ended[0].expires_at <= now or len(ended) > self._capacity):
+            del self._entries[ended.popleft().key]
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -75,12 +75,11 @@ class IdempotentRequests:
 class _Recording:
     """The first request's sink: records the outcome and hands it to everyone who joined."""
 
-    __slots__ = ("_entry", "_key", "_owner", "_sink")
+    __slots__ = ("_entry", "_owner", "_sink")
 
-    def __init__(self, owner: IdempotentRequests, key: str, entry: Entry, sink: ReplySink) -> None:
-        self._owner = owner
-        self._key = key
+    def __init__(self, owner: IdempotentRequests, entry: Entry, sink: ReplySink) -> None:
         self._entry = entry
+        self._owner = owner
         self._sink = sink
 
     def accepted(self, message_id: str, duplicate: bool) -> None:
@@ -90,22 +89,21 @@ class _Recording:
         self._sink.chunk(payload)
 
     def result(self, payload: common_pb2.Payload) -> None:
-        self._entry.result = payload
-        self._end()
-        self._sink.result(payload)
-        for sink in self._entry.waiting:
-            sink.result(payload)
-        self._entry.waiting.clear()
+        entry = self._entry
+        entry.result = common_pb2.Payload()
+        entry.result.CopyFrom(payload)  # the payload may be part of a large frame
+        self._owner.ended(entry)
+        for sink in self._everyone():
+            sink.result(entry.result)
 
     def fail(self, failure: common_pb2.Failure) -> None:
-        self._entry.failure = failure
-        self._end()
-        if failure.retryable:
-            self._owner.forget(self._key)
-        self._sink.fail(failure)
-        for sink in self._entry.waiting:
-            sink.fail(failure)
-        self._entry.waiting.clear()
+        entry = self._entry
+        entry.failure = common_pb2.Failure()
+        entry.failure.CopyFrom(failure)
+        self._owner.ended(entry)
+        for sink in self._everyone():
+            sink.fail(entry.failure)
 
-    def _end(self) -> None:
-        self._owner.ended(self._entry)
+    def _everyone(self) -> list[ReplySink]:
+        joined, self._entry.waiting = self._entry.waiting, []
+        return [self._sink, *joined]

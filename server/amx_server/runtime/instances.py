@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -60,7 +61,6 @@ class Invocation:
         "memory_version",
         "message",
         "on_end",
-        "operation",
         "priority",
         "redeliveries",
         "seq",
@@ -100,7 +100,6 @@ class Invocation:
         self.accepted_at_ms = 0
         self.failure: common_pb2.Failure | None = None  # of the last attempt
         self.on_end: Callable[[Invocation], None] | None = None
-        self.operation: Callable[[], None] | None = None  # runs in the engine instead of on a link
         self.waiters: list[Callable[[], None]] | None = None
 
 
@@ -177,6 +176,7 @@ class Instance:
         "loading",
         "mailbox",
         "memory",
+        "operations",
         "running",
         "storing",
         "version",
@@ -188,7 +188,8 @@ class Instance:
         self.mailbox: Mailbox[Invocation] | None = None
         self.running: Invocation | None = None  # the message that has the instance to itself, until it is committed
         self.concurrent = 0  # messages of concurrent handlers that run now
-        self.delivering = 0  # deliveries of events that run now
+        self.delivering = 0  # deliveries of events, and changes from outside, that run or are being stored now
+        self.operations: deque[Callable[[Instance], None]] | None = None  # wait for the instance to be idle
         self.link: LinkSession | None = None  # where it is placed
         self.version: AgentVersion | None = None  # version it is placed with
         self.epoch = 0

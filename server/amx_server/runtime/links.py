@@ -33,8 +33,11 @@ if TYPE_CHECKING:
 
 log = get_logger(__name__)
 
+_LOOK_SECONDS = 1.0  # between two looks at what links owe: acknowledgements, the end of a drain
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
+_CALLS = frozenset({"call", "register"})  # items whose ids are the SDK's, and that are answered with a Reply
+_MAX_UINT32 = 2**32 - 1
 FEATURES = ("resume", "deliver", "stream-credit")
 
 
@@ -139,6 +142,7 @@ class LinkSession:
         self.open = True  # not ended; may have lost its connection
         self.accepting = True  # may be given new invocations
         self.draining = False
+        self.drain_until = 0.0  # monotonic second at which a draining link has had its time
         self.connection: LinkConnection | None = None
         self.heard_at = 0.0  # monotonic second of the last frame
         self.lost_at = 0.0
@@ -180,6 +184,7 @@ class LinkSession:
             if ack > outbox.last_seq:
                 raise violation(f"frame {ack} is acknowledged, {outbox.last_seq} is the last that was sent")
             outbox.acknowledge(ack)
+        self.heard_at = self._links.now()
         seq = frame.seq
         if seq:
             if seq <= outbox.received:
@@ -187,29 +192,33 @@ class LinkSession:
             if seq != outbox.received + 1:
                 raise violation(f"frame {seq} follows frame {outbox.received}")
             outbox.note_received(seq)
-        self.heard_at = self._links.now()
+        elif size:
+            raise violation("a frame with items has no number: LinkFrame.seq counts such frames from 1")
+        largest = self._limits.max_item_bytes
+        oversized = len(data) > largest
         handlers = self._handlers
         for item in items:
             kind = item.WhichOneof("item")
             handler = handlers.get(kind) if kind else None
             try:
-                if handler is None:
+                if oversized and item.ByteSize() > largest:
+                    self._on_oversized(item.id, kind, item)
+                elif handler is None:
                     self._on_unknown(item.id, kind)
                 else:
                     handler(item.id, item)
             except AmxError as error:
-                self._answer(item.id, error)
+                self._answer(item.id, kind, error)
             except Exception as error:  # one item must not take the link's other work down
                 log.exception("item_failed", item=kind, link_id=self.link_id)
-                self._answer(
-                    item.id, AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at this item: {error!r}")
-                )
+                failed = AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at this item: {error!r}")
+                self._answer(item.id, kind, failed)
 
-    def _answer(self, id: int, error: AmxError) -> None:
-        call = self.calls.get(id)
+    def _answer(self, id: int, kind: str | None, error: AmxError) -> None:
+        call = self.calls.get(id) if kind in _CALLS else None
         if call is not None:
             call.fail(error.to_failure())
-        elif id:
+        elif id and (kind in _CALLS or kind not in self._handlers):
             item = self.outbox.add()
             item.id = id
             item.reply.failure.CopyFrom(error.to_failure())
@@ -219,6 +228,27 @@ class LinkSession:
     def _on_unknown(self, id: int, kind: str | None) -> None:
         what = f"a '{kind}' item" if kind else "an item of a kind that this version does not know"
         raise AmxError(errors.UNIMPLEMENTED, "UNSUPPORTED_ITEM", f"the engine cannot take {what}; it was passed over")
+
+    def _on_oversized(self, id: int, kind: str | None, item: link_pb2.LinkItem) -> None:
+        """Refuses an item by name. What an invocation returned fails its attempt, so that nobody waits for it."""
+        size, allowed = item.ByteSize(), self._limits.max_item_bytes
+        error = invalid(
+            "ITEM_TOO_LARGE",
+            f"a '{kind}' item has {size} bytes, {allowed} are allowed;"
+            " store large values elsewhere and send a reference",
+            bytes=str(size),
+            limit=str(allowed),
+        )
+        if kind == "complete":
+            item.complete.failure.CopyFrom(error.to_failure())
+            item.complete.memory_dropped = True  # the changes it made are not known here
+            self._on_complete(id, item)
+        elif kind == "delivered":
+            self._operations.events.delivered_unread(self, id, error)
+        elif kind == "chunk":
+            self._operations.dispatcher.refuse_chunk(self, id, error)
+        else:
+            raise error
 
     def _on_call(self, id: int, item: link_pb2.LinkItem) -> None:
         calls = self.calls
@@ -265,7 +295,9 @@ class LinkSession:
             self._operations.events.unsubscribe_link(call.subscription)
             call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the subscription was cancelled").to_failure())
         elif call.invocation is not None:
-            if not self._operations.dispatcher.cancel(call.invocation, item.cancel.reason):
+            invocation = call.invocation
+            # One that has ended while the call is open is a repeat that waits for the outcome of an earlier message.
+            if not invocation.done and not self._operations.dispatcher.cancel(invocation, item.cancel.reason):
                 return  # too late: its outcome is on the way
             call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
         else:
@@ -281,7 +313,9 @@ class LinkSession:
         """`receive` has noted that the peer lives."""
 
     def _on_drain(self, id: int, item: link_pb2.LinkItem) -> None:
-        self.draining = True
+        if not self.draining:
+            self.draining = True
+            self.drain_until = self._links.now() + self._links.drain_deadline
         self.accepting = False
         self._links.host_left(self)
         if not self.in_flight:
@@ -292,6 +326,9 @@ class LinkSession:
 
     def _on_register(self, id: int, item: link_pb2.LinkItem) -> None:
         register = item.register
+        if id in self.calls:
+            log.warning("call_id_reused", link_id=self.link_id, call_id=id)
+            return
         call = self.calls[id] = LinkCall(self, id)
         self._operations.register(self, register, call)
 
@@ -314,6 +351,11 @@ class LinkSession:
         return self.connection is not None
 
 
+def _defect(failure: Exception) -> AmxError:
+    log.exception("link_failed")
+    return AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at a frame: {failure!r}")
+
+
 class LinkConnection:
     """One connection of one peer. The first frame decides which session it belongs to."""
 
@@ -332,15 +374,17 @@ class LinkConnection:
         if self.over.is_set():
             return
         session = self.session
-        if session is not None and session.connection is not self:
-            self.over.set()  # the peer has connected anew
+        if session is not None and (session.connection is not self or not session.open):
+            if session.connection is not self:
+                self.over.set()  # the peer has connected anew
             return
         try:
             if session is None:
                 self._handshake(data)
             else:
                 session.receive(data)
-        except AmxError as error:
+        except Exception as failure:
+            error = failure if isinstance(failure, AmxError) else _defect(failure)
             self.error = error
             log.warning(
                 "link_refused" if session is None else "link_violated_protocol",
@@ -412,6 +456,8 @@ class Links:
         self._lost: set[LinkSession] = set()
         self._nonce = 0
         self._pinged_at = 0.0
+        self._looked_at = 0.0
+        self.drain_deadline = config.links.drain_deadline
         self.closing = False
 
     def open(
@@ -483,9 +529,9 @@ class Links:
             session_id=session.session_id,
             protocol=protocol,
             features=features,
-            heartbeat_interval_ms=int(self._config.links.heartbeat_interval * 1000),
+            heartbeat_interval_ms=min(int(self._config.links.heartbeat_interval * 1000), _MAX_UINT32),
             resume_token=session.resume_token,
-            resume_window_ms=int(self._config.links.resume_window * 1000),
+            resume_window_ms=min(int(self._config.links.resume_window * 1000), _MAX_UINT32),
             namespace=session.namespace.name,
             engine=link_pb2.SoftwareInfo(name="amx-engine", version=VERSION, language="python"),
             limits=link_pb2.Limits(
@@ -531,6 +577,7 @@ class Links:
     def host_left(self, session: LinkSession) -> None:
         """The link takes no new work: other links, or older versions, do."""
         self.operations.registry.left(session)
+        self.operations.events.release_pending(session)
 
     def drained(self, session: LinkSession) -> None:
         """The last invocation of a draining link has ended; the SDK will say so itself."""
@@ -553,7 +600,7 @@ class Links:
             if call.subscription is not None:
                 self.operations.events.unsubscribe_link(call.subscription)
             elif call.invocation is not None:
-                self.operations.dispatcher.cancel(call.invocation, "the caller disconnected")
+                self.operations.dispatcher.caller_left(call.invocation)
         self.operations.events.link_lost(session)
         self.operations.dispatcher.link_lost(session)
         session.hosted = []
@@ -566,6 +613,12 @@ class Links:
         links = self._config.links
         for session in [s for s in self._lost if now - s.lost_at >= links.resume_window]:
             self.end(session, "not resumed in time")
+        if now - self._looked_at >= _LOOK_SECONDS:
+            self._looked_at = now
+            for session in list(self.sessions.values()):
+                session.outbox.acknowledge_soon()
+                if session.draining and now >= session.drain_until:
+                    self.end(session, "not drained in time")
         if now - self._pinged_at < links.heartbeat_interval:
             return
         self._pinged_at = now

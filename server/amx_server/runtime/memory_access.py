@@ -111,6 +111,7 @@ class MemoryAccess:
         if is_empty(commit):
             done(result, None)
         else:
+            self._dispatcher.hold(instance)
             commit.done = partial(self._written, instance, result, done)
             self._store.submit(commit)
 
@@ -126,6 +127,7 @@ class MemoryAccess:
             done(None, error)
         else:
             done(result, None)
+        self._dispatcher.release(instance)
 
     def listing(
         self,

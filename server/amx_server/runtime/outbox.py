@@ -29,6 +29,7 @@ class Outbox:
         "_repeat",
         "_sealed",
         "_seq",
+        "_turn",
         "_unacked",
         "_waiter",
         "_wanted",
@@ -51,6 +52,7 @@ class Outbox:
         self._repeat: deque[bytes] = deque()
         self._unacked: deque[tuple[int, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
+        self._turn = 0  # grows when the connection changes hands: who waited before gets nothing more
         self._wanted = False  # an acknowledgement is due
         self._seq = 0
         self._ack_sent = 0
@@ -84,8 +86,9 @@ class Outbox:
             waiter.set_result(None)
 
     async def next(self) -> bytes | None:
-        """The next frame, serialised; None once closed and empty."""
-        while True:
+        """The next frame, serialised; None once closed and empty, or released while waiting."""
+        turn = self._turn
+        while self._turn == turn:
             if self._repeat:
                 return self._repeat.popleft()
             if self._sealed:
@@ -111,6 +114,7 @@ class Outbox:
             finally:
                 if self._waiter is waiter:
                     self._waiter = None
+        return None
 
     def _finish(self, frame: link_pb2.LinkFrame) -> bytes:
         self._seq += 1
@@ -156,7 +160,8 @@ class Outbox:
         return True
 
     def release(self) -> None:
-        """Makes a waiting `next` look again; used when the connection changes hands."""
+        """Ends a waiting `next` with None: the connection is over or changes hands."""
+        self._turn += 1
         self._wake()
 
     def close(self) -> None:

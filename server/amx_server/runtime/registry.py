@@ -138,6 +138,7 @@ class Registry:
             agent.versions[spec.version] = AgentVersion(spec)
         elif version.spec.definition != spec.definition:
             version.spec = spec
+            version.hosts.clear()  # they host what the definition was before
             if agent.active is version:
                 agent.active = None  # chosen anew, with the new definition
         return agent

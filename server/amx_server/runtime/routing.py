@@ -5,17 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from functools import partial
+from typing import Protocol, runtime_checkable
 
 from amx.v1 import common_pb2, message_pb2
 from amx_server.core import errors
 from amx_server.core.errors import AmxError
 from amx_server.runtime.content import describe
 from amx_server.runtime.dispatch import Dispatcher
-from amx_server.runtime.instances import Agent, ReplySink
+from amx_server.runtime.instances import Agent, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
 
 ROUTE_TIMEOUT_MS = 10_000
+
+
+@runtime_checkable
+class Follower(Protocol):
+    """A sink that cancels its invocation and reads its chunks, and must be told when a router has made it one."""
+
+    invocation: Invocation | None
 
 
 class Routing:
@@ -115,9 +123,12 @@ class _Question:
             )
             return
         try:
-            self._deliver()
+            inv = self._deliver()
         except AmxError as error:
             self._sink.fail(error.to_failure())
+            return
+        if isinstance(self._sink, Follower) and isinstance(inv, Invocation):
+            self._sink.invocation = inv
 
     def fail(self, failure: common_pb2.Failure) -> None:
         self._sink.fail(failure)

@@ -256,8 +256,8 @@ class Schedules:
             invocations.append(inv)
         if schedule.state.definition.WhichOneof("timing") == "fixed_delay_ms":
             invocations[-1].on_end = partial(self._run_ended, schedule)
-        if schedule.state.finished:
-            self._remove(schedule, commit)
+        if schedule.state.finished and not schedule.from_definition:
+            self._remove(schedule, commit)  # a declared one stays, so that it is not declared anew after a restart
         else:
             commit.schedule_put += (schedule.row(),)
         commit.done = partial(self._fired, schedule, invocations, commit, before)
