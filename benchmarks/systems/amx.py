@@ -111,12 +111,12 @@ async def _worker(address: str) -> None:
     @Agent
     class Echo:
         @handler
-        async def echo(self, text: str) -> str:
-            return text
+        async def echo(self, message: Message) -> Message:
+            return message
 
         @handler(durable=True)
-        async def keep(self, text: str) -> str:
-            return text
+        async def keep(self, message: Message) -> Message:
+            return message
 
     @Agent
     class Counter:
@@ -125,9 +125,9 @@ async def _worker(address: str) -> None:
             return {}
 
         @handler
-        async def add(self, text: str) -> str:
+        async def add(self, message: Message) -> Message:
             self.totals["total"] = self.totals.get("total", 0) + 1
-            return text
+            return message
 
     @Agent
     class Listener:
