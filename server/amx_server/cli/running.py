@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import os
 import signal
 import sys
@@ -14,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING
 
 from amx_server.cli.exits import FAILED, INTERRUPTED, OK
+from amx_server.core.collector import tuned_collector
 from amx_server.core.errors import AmxError
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ async def _serve(config: EngineConfig, companion: Companion) -> int:
         _stop_signals(config.shutdown_deadline) as stop,
         Engine(config) as engine,
         Server(engine, config) as server,
+        tuned_collector(engine.work_done),
     ):
-        _tune_collector()
         async with companion(engine, server):
             stopped = asyncio.ensure_future(server.wait_stopped())
             signalled = asyncio.ensure_future(stop.wait())
@@ -113,17 +113,6 @@ def _tune_grpc() -> None:
     from amx_engine._transport import _grpc
 
     _grpc()
-
-
-def _tune_collector() -> None:
-    """Lets the garbage collector look at a young generation that is worth looking at.
-
-    The engine makes no cycles on its way of a message; what it holds for long (waiting messages, instances) would be
-    walked through again and again by a collector that starts every 700 objects.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(200_000, 20, 100)
 
 
 def _give_up(deadline: float) -> None:
