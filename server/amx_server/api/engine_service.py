@@ -398,11 +398,11 @@ class EngineService:
             self._engine.namespace(identity.namespace),
             request.agent,
             request.state,
-            _seq(after),
+            _seq(after) if after else None,
             page_size(request.page_size),
         )
         response = engine_pb2.ListInvocationsResponse(invocations=found)
-        if next_seq:
+        if next_seq is not None:
             response.next_page_token = _page_token(str(next_seq))
         return response
 

@@ -203,13 +203,22 @@ class Queries:
         return describe_row(row)
 
     async def invocations(
-        self, namespace: Namespace, agent: str, state: engine_pb2.InvocationState, after_seq: int, limit: int
-    ) -> tuple[list[engine_pb2.InvocationInfo], int]:
-        """Invocations, and the sequence number to go on after (0: the end). Volatile ones are on the first page."""
+        self,
+        namespace: Namespace,
+        agent: str,
+        state: engine_pb2.InvocationState,
+        after_seq: int | None,
+        limit: int,
+    ) -> tuple[list[engine_pb2.InvocationInfo], int | None]:
+        """Invocations, and where to go on (None: the end).
+
+        after_seq None: volatile ones, as many as fit; they are not paged. Then durable ones in order of acceptance; a
+        page of them may have fewer than `limit`, even none, before the end.
+        """
         found: list[engine_pb2.InvocationInfo] = []
-        if after_seq == 0:
+        if after_seq is None:
             for inv in self._live(namespace):
-                if inv.done or inv.seq or (agent and inv.instance.agent.name != agent):
+                if inv.done or inv.seq or inv.operation is not None or (agent and inv.instance.agent.name != agent):
                     continue
                 info = self.describe_invocation(inv)
                 if not state or info.state == state:
@@ -219,13 +228,14 @@ class Queries:
         stored_state = _STORED.get(state) if state else None
         if state in (engine_pb2.INVOCATION_STATE_RUNNING, engine_pb2.INVOCATION_STATE_BACKING_OFF):
             stored_state = MessageState.PENDING
-        rows = await self._store.messages(namespace.name, agent, stored_state, after_seq, limit)
+        room = limit - len(found)
+        rows = await self._store.messages(namespace.name, agent, stored_state, after_seq or 0, room)
         for row in rows:
             live = namespace.durable.get(row.message_id)
             info = self.describe_invocation(live) if live is not None else describe_row(row)
             if not state or info.state == state:
                 found.append(info)
-        return found, rows[-1].seq if len(rows) >= limit else 0
+        return found, rows[-1].seq if len(rows) >= room else None
 
     async def dead_letters(
         self, namespace: Namespace, agent: str, after_seq: int, limit: int
