@@ -130,7 +130,7 @@ class HostedHandler:
         try:
             if output is None or output.open:
                 if isinstance(value, Message):
-                    return value.content_type, value.payload
+                    return value.encoded()
                 return _values.JSON, _values.encode(value)
             encoded = output.encode(value, "")
             return ("", b"") if encoded is None else (_values.JSON, _values.encode(encoded))

@@ -150,11 +150,9 @@ class Message:
         target.CopyFrom(self._proto)
         if not target.sent_at_ms:
             target.sent_at_ms = time.time_ns() // 1_000_000
-        content = self._content
-        if content is _UNSET or content is None or target.HasField("payload"):
-            return
-        payload = target.payload
-        payload.content_type, payload.data = encode_payload(content)
+        if self._content is not None and self._content is not _UNSET and not target.HasField("payload"):
+            payload = target.payload
+            payload.content_type, payload.data = encode_payload(self._content)
 
     @property
     def content(self) -> Any:
@@ -180,13 +178,20 @@ class Message:
 
     @property
     def payload(self) -> bytes:
-        """The content as it travelled."""
-        return self._proto.payload.data
+        """The content as it travels. Raises InvalidValue if it has no JSON form."""
+        return self.encoded()[1]
 
     @property
     def content_type(self) -> str:
         """Media type of the payload; `application/json` if not said."""
-        return self._proto.payload.content_type or _values.JSON
+        return self._proto.payload.content_type or self.encoded()[0] or _values.JSON
+
+    def encoded(self) -> tuple[str, bytes]:
+        """(content type, data) as they travel; ("", b"") if there is no content. Raises as `payload`."""
+        content = self._content
+        if content is _UNSET or content is None or self._proto.HasField("payload"):
+            return self._proto.payload.content_type, self._proto.payload.data
+        return encode_payload(content)
 
     @property
     def id(self) -> str:

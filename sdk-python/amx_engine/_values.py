@@ -12,7 +12,7 @@ import json
 import math
 import re
 import sys
-from collections.abc import Mapping, Set
+from collections.abc import Callable, Mapping, Set
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -50,7 +50,7 @@ def encode(value: Any) -> bytes:
     """
     try:
         plain = value if _is_plain(value) else to_plain(value)
-        return _encoder.encode(plain).encode()
+        return _json(plain).encode()
     except UnicodeEncodeError:
         raise InvalidValue("text contains a lone surrogate, which has no UTF-8 form; clean it first") from None
     except RecursionError:
@@ -65,7 +65,7 @@ def encode(value: Any) -> bytes:
 def encode_plain(value: Any, pointer: str = "") -> bytes:
     """As `encode`, for what is known to be made of dicts with text keys, lists, text, numbers and None."""
     try:
-        return _encoder.encode(value).encode()
+        return _json(value).encode()
     except UnicodeEncodeError:
         raise InvalidValue(
             f"{_at(pointer)}text contains a lone surrogate, which has no UTF-8 form; clean it first", pointer
@@ -83,7 +83,7 @@ def encode_canonical(value: Any) -> str:
     if kind is int:
         return int.__repr__(value)
     try:
-        text = _canonical_encoder.encode(value if _is_plain(value) else to_plain(value))
+        text = _canonical_json(value if _is_plain(value) else to_plain(value))
         text.encode()
     except UnicodeEncodeError:
         raise InvalidValue("text contains a lone surrogate, which has no UTF-8 form; clean it first") from None
@@ -117,7 +117,7 @@ def decode(data: bytes | str) -> Any:
     raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
     if _SURROGATE_ESCAPE.search(raw) or isinstance(data, str):
         try:
-            _encoder.encode(value).encode()
+            _json(value).encode()
         except UnicodeEncodeError:
             raise InvalidValue("JSON text contains a lone surrogate escape") from None
     return value
@@ -141,7 +141,7 @@ def to_plain(value: Any, pointer: str = "") -> Any:
         return [to_plain(item, f"{pointer}[{index}]") for index, item in enumerate(value)]
     if isinstance(value, Set):
         items = [to_plain(item, pointer) for item in value]
-        return sorted(items, key=_canonical_encoder.encode)
+        return sorted(items, key=_canonical_json)
     converted = _scalar(value, pointer)
     if converted is not _NO_FORM:
         return converted
@@ -330,6 +330,22 @@ def _parse_float(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float)
-_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-_canonical_encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=True)
+
+
+def _compact(*, sort_keys: bool = False) -> Callable[[Any], str]:
+    """A function to compact JSON text. json's own would build its encoder anew for every value, at half the speed."""
+    encoder = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"), sort_keys=sort_keys)
+    make = getattr(json.encoder, "c_make_encoder", None)
+    if make is None:
+        return encoder.encode
+    quote = json.encoder.encode_basestring
+    try:
+        chunks = make(None, encoder.default, quote, None, ":", ",", sort_keys, False, False)
+    except TypeError:  # another Python's idea of it
+        return encoder.encode
+    return lambda value: "".join(chunks(value, 0))
+
+
+_json = _compact()
+_canonical_json = _compact(sort_keys=True)
 _quote = json.JSONEncoder(ensure_ascii=False).encode

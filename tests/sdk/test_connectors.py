@@ -91,7 +91,7 @@ async def test_rows_of_tables_are_written(server: tuple[Documents, str]) -> None
     documents, address = server
     frame = pandas.DataFrame({"timestamp": pandas.to_datetime(["2026-01-31T10:00:00", None]), "amount": [1.5, None]})
     frame["month"] = frame["timestamp"].dt.to_period("M")
-    frame["weekend"] = frame["timestamp"].dt.weekday >= 5
+    frame["weekend"] = frame["timestamp"].dt.day_of_week >= 5
     await ElasticsearchConnector([address], "sales").bulk_index(frame.to_dict("records"))
     assert list(documents.documents.values()) == [
         {"timestamp": "2026-01-31T10:00:00Z", "amount": 1.5, "month": "2026-01", "weekend": True},

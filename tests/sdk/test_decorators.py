@@ -233,6 +233,7 @@ def test_results_are_encoded_and_checked_by_annotation() -> None:
     assert handlers["typed"].encode_result(None) == ("", b"")
     assert handlers["anything"].encode_result({"a": 1}) == ("application/json", b'{"a":1}')
     assert handlers["anything"].encode_result(None) == ("", b"")
+    assert handlers["anything"].encode_result(Message([1])) == ("application/json", b"[1]")
     assert handlers["nothing"].encode_result(None) == ("", b"")
     content_type, data = handlers["result"].encode_result(ProcessingResult.success({"a": 1}, from_cache=True))
     assert content_type == "application/vnd.amx.result+json"

@@ -93,6 +93,11 @@ def test_raw_payloads_pass_unchanged() -> None:
     assert (got.payload, got.content_type, got.content) == (b"\x00\x01", "application/x-thing", b"\x00\x01")
 
 
+def test_a_message_shows_how_it_will_travel() -> None:
+    assert (Message({"a": 1}).payload, Message({"a": 1}).content_type) == (b'{"a":1}', "application/json")
+    assert Message().encoded() == ("", b"")
+
+
 @dataclass
 class Thing:
     n: int
