@@ -218,7 +218,7 @@ class Queries:
         found: list[engine_pb2.InvocationInfo] = []
         if after_seq is None:
             for inv in self._live(namespace):
-                if inv.done or inv.seq or inv.operation is not None or (agent and inv.instance.agent.name != agent):
+                if inv.done or inv.seq or (agent and inv.instance.agent.name != agent):
                     continue
                 info = self.describe_invocation(inv)
                 if not state or info.state == state:
