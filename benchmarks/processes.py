@@ -32,6 +32,8 @@ def free_port() -> int:
 class Process:
     """One process in its own process group, logging to a file. An async context manager: leaving it ends the group."""
 
+    ends_with_input = False  # it ends by itself when its standard input does
+
     def __init__(self, name: str, argv: list[str], log_dir: Path, env: dict[str, str] | None = None) -> None:
         self.name = name
         self._argv = argv
@@ -106,16 +108,21 @@ class Process:
         if process is not None and process.returncode is None:
             if process.stdin is not None:
                 process.stdin.close()
-            self._signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(process.wait(), STOP_TIMEOUT_S)
-            except TimeoutError:
-                pass
+            if not (self.ends_with_input and await self._ended_within(STOP_TIMEOUT_S)):
+                self._signal(signal.SIGTERM)
+                await self._ended_within(STOP_TIMEOUT_S)
         if process is not None:
             self._signal(signal.SIGKILL)  # what is left of the group
             await process.wait()
         if self._log is not None:
             self._log.close()
+
+    async def _ended_within(self, seconds: float) -> bool:
+        try:
+            await asyncio.wait_for(self._running().wait(), seconds)
+        except TimeoutError:
+            return False
+        return True
 
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -124,6 +131,8 @@ class Process:
 
 class Child(Process):
     """A process that runs child.obey()."""
+
+    ends_with_input = True
 
     def __init__(self, name: str, argv: list[str], log_dir: Path, env: dict[str, str] | None = None) -> None:
         super().__init__(name, argv, log_dir, env)
