@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -35,6 +36,8 @@ from amx_engine import (
     stage,
     subscribe,
 )
+from amx_engine._embedded import EmbeddedProcess
+from amx_engine._transport import Connection, ConnectionLost, Connector
 from amx_engine.testing import EmbeddedEngine
 
 log: list[Any] = []
@@ -411,3 +414,71 @@ async def test_worker_whose_engine_was_killed_serves_the_next_one(process: Engin
         assert caught.value.reason == "ENGINE_RESTARTED"
         assert log == ["cancelled"]
         assert await worker.request("Counter", "a", idempotency_key="k") == 2
+
+
+class Flaky:
+    """A connector whose connections last for a few frames; the last one may be lost on its way, either way."""
+
+    address = "flaky"
+
+    def __init__(self, connector: Connector, seed: int) -> None:
+        self._connector = connector
+        self._random = random.Random(seed)
+        self.breaks = 0
+
+    async def connect(self) -> Connection:
+        return FlakyConnection(self, await self._connector.connect(), self._random)
+
+
+class FlakyConnection:
+    def __init__(self, owner: Flaky, connection: Connection, random: random.Random) -> None:
+        self._owner = owner
+        self._connection = connection
+        self._random = random
+        self._left = random.randrange(4, 20)
+        self.abort = connection.abort
+        self.close = connection.close
+
+    def _breaks(self) -> bool:
+        self._left -= 1
+        if self._left == 0:
+            self._owner.breaks += 1
+            return True
+        return False
+
+    async def write(self, frame: bytes) -> None:
+        breaks = self._breaks()
+        if not breaks or self._random.random() < 0.5:
+            await self._connection.write(frame)
+        if breaks:
+            self.abort()
+
+    async def read(self) -> bytes:
+        frame = await self._connection.read()
+        if self._breaks():
+            self.abort()
+            raise ConnectionLost("the frame that came last is lost")
+        return frame
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", [1, 2, 3])
+async def test_connections_that_break_all_the_time_lose_and_repeat_nothing(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("amx_engine._link._LONGEST_BACKOFF_SECONDS", 0.02)
+    process = EmbeddedProcess()
+    async with process as connector:
+        ends = [Flaky(connector, seed), Flaky(connector, seed + 100)]
+        worker = AmxEngine.builder().with_connector(ends[0]).with_agent(Counter).build()
+        client = AmxEngine.builder().with_connector(ends[1]).build()
+        async with worker, client:
+
+            async def ask(number: int) -> list[int]:
+                return [await client.request("Counter", "n", key=str(number)) for _ in range(60)]
+
+            counts = await asyncio.gather(*(ask(number) for number in range(20)))
+            numbers = [number async for number in client.stream("Counter", 300, handler="numbers")]
+            assert counts == [list(range(1, 61))] * 20
+            assert numbers == list(range(300))
+            assert min(end.breaks for end in ends) > 3
