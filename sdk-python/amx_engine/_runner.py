@@ -7,10 +7,9 @@ most end right there. Only when one suspends does its runner stay with it, and a
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Iterable, Mapping, MutableMapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from time import monotonic
@@ -19,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 
 from amx.v1 import common_pb2, link_pb2
 from amx_engine._activation import Activation
-from amx_engine._context import Calls, Context, set_current
-from amx_engine._deadlines import Bucket, Deadlines
+from amx_engine._context import Calls, set_current
+from amx_engine._deadlines import Deadlines
 from amx_engine._errors import (
     CANCELLED,
     DEADLINE_EXCEEDED,
@@ -31,6 +30,7 @@ from amx_engine._errors import (
     failure_from_exception,
 )
 from amx_engine._message import Message
+from amx_engine._runs import Delivery, Invocation, Run, Target
 from amx_engine._values import JSON
 
 if TYPE_CHECKING:
@@ -40,155 +40,12 @@ if TYPE_CHECKING:
 logger = logging.getLogger("amx_engine.runner")
 
 SLICE_SECONDS = 0.002  # how long a runner works before it lets the event loop breathe
-BLOCKING_SECONDS = 0.25  # a step of an async handler that takes longer is worth a warning
+BLOCKING_SECONDS = 0.5  # a step of an async handler that takes longer is worth a warning
 _WARN_EVERY_SECONDS = 60.0
 _IDLE_RUNNERS = 64
 _DELIVERY_SLICE = 128  # targets between looks at the clock
 # The engine enforces deadlines; if its Cancel does not come, the handler is stopped here.
 _GRACE_SECONDS = 0.15
-
-_DONE: Any = object()
-
-
-class _Run:
-    """One handler at work on one message."""
-
-    # Defaults on the class: most runs end at once and never need their own.
-    handler: HostedHandler
-    message: Message
-    deadline = 0.0  # monotonic second; 0: none
-    bucket: Bucket | None = None
-    task: asyncio.Task[None] | None = None  # the runner task that stays with it while it is suspended
-    stopped: AmxError | None = None  # why it was cancelled
-    discarded = False  # nobody wants its outcome
-    turn = False  # it waited for its instance, which is now held for it
-    attempt = 1
-    coroutine: Coroutine[Any, Any, Any]
-    variables: contextvars.Context
-    yielded: Any
-    _context: Context | None = None
-
-    def __init__(self, runner: Runner, item_id: int, activation: Activation) -> None:
-        self.runner = runner
-        self.id = item_id
-        self.activation = activation
-
-    def context(self) -> Context:
-        """The context of this run, made when it is first asked for."""
-        context = self._context
-        if context is None:
-            runner, activation = self.runner, self.activation
-            context = self._context = Context(
-                self.message,
-                self.id,
-                self.attempt,
-                activation.agent.name,
-                activation.key,
-                self.deadline or None,
-                runner.calls,
-                runner.config,
-            )
-            context.cancelled = self.stopped is not None
-        return context
-
-    @property
-    def source(self) -> str:
-        """Where it happens: `agent/key#handler`."""
-        activation = self.activation
-        address = f"{activation.agent.name}/{activation.key}"
-        handler = getattr(self, "handler", None)  # not chosen yet
-        return f"{address}#{handler.name}" if handler is not None else address
-
-    def expire(self) -> None:
-        """Its deadline has passed, and the engine did not cancel it."""
-        self.stop(
-            AmxError(DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", f"{self.source} did not end in time", retryable=True)
-        )
-
-    def stop(self, why: AmxError) -> None:
-        """Cancels it, for this reason."""
-        if self.stopped is None:
-            self.stopped = why
-            if self._context is not None:
-                self._context.cancelled = True
-            if self.task is not None:
-                self.task.cancel()
-
-
-class _Invocation(_Run):
-    """An Invoke at work."""
-
-    window = 0  # chunks its reader takes
-    reader: asyncio.Future[None] | None = None
-
-    def __init__(self, runner: Runner, item_id: int, activation: Activation, invoke: link_pb2.Invoke) -> None:
-        self.runner = runner
-        self.id = item_id
-        self.activation = activation
-        self.invoke = invoke
-        self.attempt = invoke.attempt
-        self.started = monotonic()
-        timeout_ms = invoke.timeout_ms
-        if timeout_ms:
-            self.deadline = self.started + timeout_ms / 1000
-
-
-class _Target(_Run):
-    """A delivered event at work at one of its targets."""
-
-    index: int
-    over = False  # tasks that outlive their handler may still see it
-
-    def __init__(self, delivery: _Delivery) -> None:
-        self.delivery = delivery
-        self.handler = delivery.handler
-
-    def context(self) -> Context:
-        if self.over:
-            raise AmxError(FAILED_PRECONDITION, "NO_CONTEXT", "the handler that started this has ended")
-        delivery = self.delivery
-        self.runner, self.id, self.message = delivery.runner, delivery.id, delivery.message
-        return super().context()
-
-
-class _Delivery:
-    """A Deliver at work: a position in its list of targets, and what became of those before it."""
-
-    __slots__ = (
-        "arguments",
-        "discarded",
-        "epochs",
-        "handler",
-        "id",
-        "message",
-        "next",
-        "outcome",
-        "remaining",
-        "runner",
-        "stopped",
-        "suspended",
-    )
-
-    def __init__(
-        self, runner: Runner, item_id: int, handler: HostedHandler, message: Message, epochs: list[int]
-    ) -> None:
-        self.runner = runner
-        self.id = item_id
-        self.handler = handler
-        self.message = message
-        self.epochs = epochs
-        self.next = 0
-        self.remaining = len(epochs)
-        self.outcome = link_pb2.Delivered()
-        self.arguments: tuple[Any, ...] | None = None
-        self.suspended: set[_Target] = set()
-        self.stopped: AmxError | None = None
-        self.discarded = False
-
-    def stop(self, why: AmxError) -> None:
-        self.stopped = why
-        for target in list(self.suspended):
-            target.stop(why)
 
 
 class Runner:
@@ -221,9 +78,9 @@ class Runner:
         self._thread_count = threads
         self._loop = asyncio.get_running_loop()
         self._activations: dict[int, Activation] = {}
-        self._jobs: dict[int, _Invocation | _Delivery] = {}
-        self._queue: deque[_Invocation | _Delivery | _Target] = deque()
-        self._held: deque[_Delivery] = deque()  # deliveries that wait for suspended targets to end
+        self._jobs: dict[int, Invocation | Delivery] = {}
+        self._queue: deque[Invocation | Delivery | Target] = deque()
+        self._held: deque[Delivery] = deque()  # deliveries that wait for suspended targets to end
         self._delivering = 0  # suspended targets
         self._taking = False  # a runner takes from the queue, or is about to
         self._idle: list[asyncio.Future[None]] = []
@@ -245,7 +102,7 @@ class Runner:
                 return
             activation = Activation(agent, message.key or "default", invoke.epoch, self._clock)
             self._activations[invoke.epoch] = activation
-        invocation = _Invocation(self, item_id, activation, invoke)
+        invocation = Invocation(self, item_id, activation, invoke)
         self._jobs[item_id] = invocation
         self._queue.append(invocation)
         if not self._taking:
@@ -261,7 +118,7 @@ class Runner:
             for index in range(len(deliver.epochs)):
                 item.delivered.targets.add(index=index, failure=error_to_failure(error))
             return
-        delivery = _Delivery(self, item_id, handler, Message.from_event(deliver.event), list(deliver.epochs))
+        delivery = Delivery(self, item_id, handler, Message.from_event(deliver.event), list(deliver.epochs))
         self._jobs[item_id] = delivery
         self._queue.append(delivery)
         if not self._taking:
@@ -290,7 +147,7 @@ class Runner:
 
     def grant_chunks(self, item_id: int, chunks: int) -> None:
         job = self._jobs.get(item_id)
-        if isinstance(job, _Invocation):
+        if isinstance(job, Invocation):
             job.window += chunks
             if job.reader is not None and not job.reader.done():
                 job.reader.set_result(None)
@@ -303,7 +160,7 @@ class Runner:
         why = AmxError(CANCELLED, "CANCELLED", "the session with the engine was lost")
         for job in jobs.values():
             job.discarded = True
-            if isinstance(job, _Delivery):
+            if isinstance(job, Delivery):
                 for target in job.suspended:
                     target.discarded = True
             job.stop(why)
@@ -372,12 +229,12 @@ class Runner:
             while queue:
                 job = queue.popleft()
                 kind = type(job)
-                run: _Run | None
-                if kind is _Invocation:
+                run: Run | None
+                if kind is Invocation:
                     run = self._begin_invocation(job)  # type: ignore[arg-type]
                     if run is None and job.activation.waiting and not job.activation.busy:  # type: ignore[union-attr]
                         self._pass_on(job.activation)  # type: ignore[union-attr]
-                elif kind is _Delivery:
+                elif kind is Delivery:
                     run = self._begin_delivery(job)  # type: ignore[arg-type]
                 else:
                     run = self._begin_target(job)  # type: ignore[arg-type]
@@ -401,7 +258,7 @@ class Runner:
             idle.append(future)
             await future
 
-    async def _stay_with(self, run: _Run, task: asyncio.Task[None]) -> None:
+    async def _stay_with(self, run: Run, task: asyncio.Task[None]) -> None:
         """Drives a suspended handler to its end."""
         run.task = task
         activation = run.activation
@@ -424,12 +281,12 @@ class Runner:
             run.bucket.pop(run, None)
         if not run.handler.concurrent:
             activation.busy = False
-        if isinstance(run, _Invocation):
+        if isinstance(run, Invocation):
             if error is None:
                 self._succeeded(run, value)
             else:
                 self._failed(run, error)
-        elif isinstance(run, _Target):
+        elif isinstance(run, Target):
             self._delivering -= 1
             delivery = run.delivery
             delivery.suspended.discard(run)
@@ -445,7 +302,7 @@ class Runner:
             raise error or asyncio.CancelledError
 
     @coroutine
-    def _drive(self, run: _Run) -> Generator[Any, Any, Any]:
+    def _drive(self, run: Run) -> Generator[Any, Any, Any]:
         """What the runner task awaits in place of the handler's coroutine, which runs in its own context variables."""
         enter, step, throw = run.variables.run, run.coroutine.send, run.coroutine.throw
         yielded = run.yielded
@@ -467,7 +324,7 @@ class Runner:
             if monotonic() - started > BLOCKING_SECONDS:
                 self._warn_blocking(run, monotonic() - started)
 
-    def _start(self, run: _Run, arguments: tuple[Any, ...]) -> Any:
+    def _start(self, run: Run, arguments: tuple[Any, ...]) -> Any:
         """Runs a handler until it ends or suspends. Returns what it yielded, or raises StopIteration with its value."""
         handler = run.handler
         call = handler.bind(run.activation.instance)
@@ -486,7 +343,7 @@ class Runner:
 
     # Invocations
 
-    def _begin_invocation(self, run: _Invocation) -> _Run | None:
+    def _begin_invocation(self, run: Invocation) -> Run | None:
         """Runs an invocation until it ends (None) or suspends (itself)."""
         started = run.started = monotonic()
         activation = run.activation
@@ -535,7 +392,7 @@ class Runner:
             self._warn_blocking(run, monotonic() - started)
         return run
 
-    def _succeeded(self, run: _Invocation, value: Any) -> None:
+    def _succeeded(self, run: Invocation, value: Any) -> None:
         if run.discarded or run.stopped is not None:
             self._failed(run, run.stopped or asyncio.CancelledError())
             return
@@ -599,7 +456,7 @@ class Runner:
         if self._empty and not self._jobs:
             self._report_empty()
 
-    def _failed(self, run: _Invocation, error: BaseException) -> None:
+    def _failed(self, run: Invocation, error: BaseException) -> None:
         activation = run.activation
         dropped = self._undo(run, error)
         self._now = now = monotonic()
@@ -616,7 +473,7 @@ class Runner:
             self._jobs.pop(run.id, None)
         self._report_empty()
 
-    def _undo(self, run: _Run, error: BaseException) -> bool:
+    def _undo(self, run: Run, error: BaseException) -> bool:
         """Takes a failed handler's memory changes back. Returns whether the memory is lost with them."""
         activation = run.activation
         memory = activation.memory
@@ -627,7 +484,7 @@ class Runner:
         activation.drop()
         return True
 
-    def _failure(self, run: _Run, error: BaseException) -> common_pb2.Failure:
+    def _failure(self, run: Run, error: BaseException) -> common_pb2.Failure:
         if run.stopped is not None:
             error = run.stopped
         elif isinstance(error, asyncio.CancelledError):
@@ -645,7 +502,7 @@ class Runner:
 
     # Deliveries
 
-    def _begin_delivery(self, delivery: _Delivery) -> _Run | None:
+    def _begin_delivery(self, delivery: Delivery) -> Run | None:
         """Runs targets until all have been looked at (None), one suspends (it), or the time slice is over (None)."""
         if delivery.discarded:
             return None
@@ -656,9 +513,9 @@ class Runner:
         position, count = delivery.next, len(epochs)
         stop = min(count, position + _DELIVERY_SLICE)
         ended = 0
-        suspended: _Target | None = None
+        suspended: Target | None = None
         # Most handlers end at once and never ask for their context: one object serves as the source of it for all.
-        target = _Target(delivery)
+        target = Target(delivery)
         set_current(target)
         while position < stop:
             index = position
@@ -672,7 +529,7 @@ class Runner:
             target.activation = activation
             if activation.busy and not concurrent:
                 _wait(activation, target)
-                target = _Target(delivery)
+                target = Target(delivery)
                 set_current(target)
                 continue
             try:
@@ -723,7 +580,7 @@ class Runner:
             self._delivered(delivery, ended)
         return suspended
 
-    def _begin_target(self, target: _Target) -> _Run | None:
+    def _begin_target(self, target: Target) -> Run | None:
         """Runs one target whose turn has come after an earlier delivery to the same instance."""
         delivery, activation, handler = target.delivery, target.activation, target.handler
         target.turn = activation.busy = False
@@ -755,7 +612,7 @@ class Runner:
             raise error
         return None
 
-    def _target_ended(self, target: _Target, error: BaseException | None) -> None:
+    def _target_ended(self, target: Target, error: BaseException | None) -> None:
         """Writes down what became of one target, if there is anything to say."""
         delivery, activation, index = target.delivery, target.activation, target.index
         memory, context = activation.memory, target._context
@@ -788,10 +645,10 @@ class Runner:
         failure = self._failure(target, error)
         delivery.outcome.targets.add(index=index, failure=failure, memory_dropped=dropped)
 
-    def _target_failed(self, delivery: _Delivery, index: int, error: AmxError, *, dropped: bool) -> None:
+    def _target_failed(self, delivery: Delivery, index: int, error: AmxError, *, dropped: bool) -> None:
         delivery.outcome.targets.add(index=index, failure=error_to_failure(error), memory_dropped=dropped)
 
-    def _delivered(self, delivery: _Delivery, ended: int) -> None:
+    def _delivered(self, delivery: Delivery, ended: int) -> None:
         """That many more targets have ended."""
         delivery.remaining -= ended
         if delivery.remaining or delivery.discarded:
@@ -806,7 +663,7 @@ class Runner:
 
     # Plain and streaming handlers
 
-    async def _in_thread(self, run: _Run, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    async def _in_thread(self, run: Run, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         threads = self._threads
         if threads is None:
             threads = self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="amx-handler")
@@ -820,25 +677,25 @@ class Runner:
                 run.activation.abandon()
             raise
 
-    async def _stream(self, run: _Run, chunks: AsyncGenerator[Any, None]) -> tuple[str, bytes]:
+    async def _stream(self, run: Run, chunks: AsyncGenerator[Any, None]) -> tuple[str, bytes]:
         """Passes chunks on as fast as their reader takes them. Without a reader they become one JSON array."""
         encode = run.handler.encode_chunk
         protocol = self.protocol
-        streaming = isinstance(run, _Invocation) and run.invoke.streaming
+        streaming = isinstance(run, Invocation) and run.invoke.streaming
         collected: list[bytes] = []
         total = since = 0
         try:
             if streaming:
-                assert isinstance(run, _Invocation)
+                assert isinstance(run, Invocation)
                 run.window += protocol.stream_window
             async for value in chunks:
                 since += 1
                 if since >= _DELIVERY_SLICE:
                     since = 0
                     await asyncio.sleep(0)  # a generator that never waits would keep everyone else waiting
-                if isinstance(run, _Target):
+                if isinstance(run, Target):
                     continue
-                assert isinstance(run, _Invocation)
+                assert isinstance(run, Invocation)
                 content_type, data = encode(value)
                 if not streaming:
                     if data and content_type != JSON and not content_type.endswith("+json"):
@@ -867,7 +724,7 @@ class Runner:
                 payload.SetInParent()
         finally:
             await chunks.aclose()
-        if streaming or isinstance(run, _Target):
+        if streaming or isinstance(run, Target):
             return "", b""
         return JSON, b"[" + b",".join(collected) + b"]"
 
@@ -890,7 +747,7 @@ class Runner:
                 if not future.done():
                     future.set_result(None)
 
-    def _warn_blocking(self, run: _Run, seconds: float) -> None:
+    def _warn_blocking(self, run: Run, seconds: float) -> None:
         """Says, at most once a minute per handler, who keeps the event loop from everyone else."""
         name = f"{run.activation.agent.name}#{run.handler.name}"
         now = monotonic()
@@ -911,7 +768,7 @@ def error_to_failure(error: AmxError) -> common_pb2.Failure:
     )
 
 
-def _wait(activation: Activation, run: _Run) -> None:
+def _wait(activation: Activation, run: Run) -> None:
     if activation.waiting is None:
         activation.waiting = deque()
     activation.waiting.append(run)
