@@ -18,7 +18,7 @@ from amx_server.runtime.links import LinkConnection
 from amx_server.security.identity import ANONYMOUS, Identity
 from amx_server.storage import Store, open_store
 
-PATIENCE_SECONDS = 10.0  # how long a test waits for another thread before it fails
+PATIENCE_SECONDS = 5.0  # how long a test waits for another thread before it fails
 
 # Far-off heartbeats: most tests let hours pass and are not about links that fall silent.
 QUIET: dict[str, Any] = {"links": {"heartbeat_interval": 10**7}, "logging": {"level": "error"}}
