@@ -285,6 +285,12 @@ class _ClassCompiler:
                 self._add_handler(name, function, said, where)
             elif (said.permissions or said.subscriptions) and said.stage is None and not said.error_handler:
                 raise DefinitionError(f"{where} has @requires_permission but is no handler; add @handler")
+        definition = self._hosted.definition
+        if not definition.default_handler and self._note.kind != agent_pb2.AGENT_KIND_PIPELINE:
+            # What runs by schedule or on events is rarely what a message without a handler's name is for.
+            asked = [said.name or name for name, _, said in noted if said.handler and not _runs_by_itself(said)]
+            if len(asked) == 1:
+                definition.default_handler = asked[0]
         kind = self._note.kind
         if kind == agent_pb2.AGENT_KIND_PIPELINE:
             self._add_pipeline(noted)
@@ -487,6 +493,10 @@ class _ClassCompiler:
         if self._hosted.handlers:
             raise DefinitionError(f"{self._cls.__qualname__} can have no handlers besides '{name}'")
         return function
+
+
+def _runs_by_itself(said: MethodNote) -> bool:
+    return bool(said.schedules or said.subscriptions)
 
 
 class WithDefault(Converter):

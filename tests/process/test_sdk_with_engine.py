@@ -304,6 +304,38 @@ async def test_agents_join_and_leave_while_the_link_is_open(engine: EmbeddedEngi
     assert caught.value.reason == "NO_WORKER"
 
 
+@Agent(name="Sentiment", version="2.1.0")
+class Sentiment:
+    @memory(persistent=True, ttl=timedelta(hours=24))
+    def cache(self) -> Any:
+        return {}
+
+    @handler
+    async def analyze(self, message: Message) -> ProcessingResult:
+        text = message.content.get("text", "")
+        known = hash(text) in self.cache
+        self.cache[hash(text)] = {"label": "POSITIVE"}
+        return ProcessingResult.success(data=self.cache[hash(text)], from_cache=known)
+
+    @scheduled(interval=timedelta(hours=6))
+    async def clean_up(self) -> None:
+        self.cache.clear()
+
+
+async def test_program_with_a_configuration_file_and_an_object_as_agent(tmp_path: Path) -> None:
+    config = tmp_path / "amx-config.yaml"
+    config.write_text("engine:\n  embedded: true\n")
+    engine = AmxEngine.builder().with_config(str(config)).with_agent(Sentiment()).build()
+    await engine.start()
+    for known in (False, True):
+        result = await engine.send_message(
+            agent_name="Sentiment", message=Message(content={"text": "lovely"}, priority="normal")
+        )
+        assert result.data == {"label": "POSITIVE"}
+        assert result.metadata["from_cache"] is known
+    await engine.stop()
+
+
 _ENGINE = """
 import asyncio, sys
 from amx_server.api.server import Server
