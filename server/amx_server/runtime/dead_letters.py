@@ -20,6 +20,8 @@ class DeadLetters:
         self._store = store
         self._dispatcher = dispatcher
         self._queries = queries
+        self.removed = 0
+        """Dead letters put back or dropped since the start."""
 
     async def retry(self, namespace: Namespace, message_ids: Sequence[str], agent: str) -> int:
         """Puts dead letters back into their mailboxes with all their attempts. Returns how many; ids that are not
@@ -34,6 +36,7 @@ class DeadLetters:
             row.expires_at_ms = 0
             commit.retry += ((row.seq, 0, 0, b""),)
         await self._stored(commit)
+        self.removed += len(rows)
         for row in rows:
             self._dispatcher.restore(namespace, row)
         return len(rows)
@@ -45,6 +48,7 @@ class DeadLetters:
         commit = Commit(done=_nothing)
         commit.drop += tuple(row.seq for row in rows)
         await self._stored(commit)
+        self.removed += len(rows)
         namespace.quota.store(-sum(len(row.body) for row in rows))
         return len(rows)
 

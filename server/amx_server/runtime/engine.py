@@ -67,7 +67,12 @@ class Engine:
         self.clock: Clock = clock or SystemClock()
         self.log = log or EngineLog(self.config.logging, clock=self.clock)
         self.metrics = EngineMetrics(self._gauges)
-        self.store: Store = store or open_store(self.config.storage.file)
+        self.store: Store = store or open_store(
+            self.config.storage.file,
+            max_queued_bytes=self.config.storage.max_queued_bytes,
+            cache_bytes=self.config.storage.cache_bytes,
+            observe=self._observe_commits,
+        )
         self._ticking = ticking
         self._stack = AsyncExitStack()
         self._namespaces: dict[str, Namespace] = {}
@@ -226,6 +231,12 @@ class Engine:
             dead_letters=await self.store.count_messages(namespace, MessageState.DEAD),
         )
 
+    def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
+        counters = self.metrics.counters
+        counters.commits += stored
+        counters.commit_failures += given_up
+        self.metrics.commit_durations.observe(seconds)
+
     def _gauges(self) -> EngineGauges:
         agents = [agent for namespace in self._namespaces.values() for agent in namespace.agents.values()]
         awake = [instance for agent in agents for instance in agent.instances.values()]
@@ -234,7 +245,7 @@ class Engine:
             active_agents=len(awake),
             links=len(self.links.sessions),
             calls_in_flight=sum(len(session.calls) for session in self.links.sessions.values()),
-            dead_letters=self._dead_letters + self.metrics.counters.dead_lettered,
+            dead_letters=self._dead_letters + self.metrics.counters.dead_lettered - self.dead_letters.removed,
             queued_messages={agent.name: agent.queued for agent in agents},
             memory_bytes={
                 "agent_memory": sum(instance.memory.bytes for instance in awake if instance.memory is not None)

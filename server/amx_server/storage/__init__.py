@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from amx_server.core.errors import invalid
 from amx_server.storage.interface import (
     Commit,
@@ -27,11 +29,17 @@ __all__ = [
 ]
 
 
-def open_store(location: str, *, max_queued_bytes: int = 64 << 20, cache_bytes: int = 64 << 20) -> Store:
+def open_store(
+    location: str,
+    *,
+    max_queued_bytes: int = 64 << 20,
+    cache_bytes: int = 64 << 20,
+    observe: Callable[[int, int, float], None] | None = None,
+) -> Store:
     """The store at `location`, opened by entering it (`async with open_store(...) as store`).
 
     location: a path, "sqlite:path", "sqlite:///absolute/path", or ":memory:" for a store that ends with the process.
-    Raises AmxError STORAGE_UNSUPPORTED for any other scheme. Sizes: see SqliteStore.
+    Raises AmxError STORAGE_UNSUPPORTED for any other scheme. The rest: see SqliteStore.
     """
     from amx_server.storage.sqlite import SqliteStore
 
@@ -47,4 +55,4 @@ def open_store(location: str, *, max_queued_bytes: int = 64 << 20, cache_bytes: 
         path = location
     if not path or path.endswith(("/", "\\")):
         raise invalid("STORAGE_UNSUPPORTED", f"'{location}' names no file; name one in the folder, for example amx.db")
-    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes)
+    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes, observe=observe)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -70,8 +71,17 @@ class Committer:
     commit fails alone, unless the store as a whole is unavailable for now.
     """
 
-    def __init__(self, writer: BatchWriter, yielder: LockYielder, *, max_queued_bytes: int) -> None:
+    def __init__(
+        self,
+        writer: BatchWriter,
+        yielder: LockYielder,
+        *,
+        max_queued_bytes: int,
+        observe: Callable[[int, int, float], None] | None = None,
+    ) -> None:
+        """observe(stored, given up, seconds): told on the event loop of every transaction."""
         self._writer = writer
+        self._observe = observe
         self._yielder = yielder
         self._max_queued_bytes = max_queued_bytes
         self._loop = asyncio.get_running_loop()
@@ -137,8 +147,13 @@ class Committer:
 
     # --- event loop
 
-    def _report(self, commits: Sequence[Commit], errors: Sequence[AmxError | None] | None, size: int) -> None:
+    def _report(
+        self, commits: Sequence[Commit], errors: Sequence[AmxError | None] | None, size: int, seconds: float
+    ) -> None:
         self._queued_bytes -= size
+        if self._observe is not None:
+            failures = 0 if errors is None else sum(error is not None for error in errors)
+            self._observe(len(commits) - failures, failures, seconds)
         if errors is None:
             for commit in commits:
                 self._call(commit.done, None)
@@ -221,6 +236,7 @@ class Committer:
             rows += more
             size += following[1]
         errors: list[AmxError | None] | None = None
+        began = time.monotonic()
         try:
             self._writer.write(commits)
         except Exception as failure:
@@ -229,7 +245,7 @@ class Committer:
                 errors = [error] * len(commits)  # no commit's fault: trying each would only take longer
             else:
                 errors = [self._write_alone(commit) for commit in commits]
-        self._post(self._report, commits, errors, size)
+        self._post(self._report, commits, errors, size, time.monotonic() - began)
         return held, stop
 
     def _write_alone(self, commit: Commit) -> AmxError | None:

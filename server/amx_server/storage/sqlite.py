@@ -59,6 +59,7 @@ class SqliteStore:
     path: of the file, or ":memory:" for one that lives in a temporary folder until it is closed and does not survive
     power loss. max_queued_bytes: commits are refused with STORAGE_BUSY while more than this waits to be written.
     cache_bytes: pages of the file the writer keeps in memory; the readers keep an eighth of that each.
+    observe(stored, given up, seconds): told on the event loop of every transaction.
 
     Entering raises AmxError: STORAGE_UNAVAILABLE (in use by another engine, unreadable, damaged), STORAGE_FULL,
     STORAGE_FOREIGN (another program's file), STORAGE_TOO_NEW (written by a newer engine); nothing stays open then.
@@ -68,8 +69,16 @@ class SqliteStore:
     all that was submitted before it.
     """
 
-    def __init__(self, path: str, *, max_queued_bytes: int = 64 << 20, cache_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        max_queued_bytes: int = 64 << 20,
+        cache_bytes: int = 64 << 20,
+        observe: Callable[[int, int, float], None] | None = None,
+    ) -> None:
         self._path = path
+        self._observe = observe
         self._max_queued_bytes = max_queued_bytes
         self._cache_bytes = cache_bytes
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -89,7 +98,9 @@ class SqliteStore:
             for name in ("amx-storage-lookup", "amx-storage-scan"):
                 self._readers.append(SqliteReader(path, yielder, name=name, cache_bytes=reader_cache))
             assert self._writer is not None
-            self._committer = Committer(self._writer, yielder, max_queued_bytes=self._max_queued_bytes)
+            self._committer = Committer(
+                self._writer, yielder, max_queued_bytes=self._max_queued_bytes, observe=self._observe
+            )
         except BaseException:
             await self.__aexit__()
             raise
