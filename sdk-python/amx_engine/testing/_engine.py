@@ -16,6 +16,7 @@ from amx_engine._errors import INVALID_ARGUMENT, AmxError
 
 if TYPE_CHECKING:
     from amx_server.core.config import EngineConfig
+    from amx_server.runtime.engine import Engine
 
 _SETTLE_SECONDS = 10.0
 _HEARTBEAT_SECONDS = 4_000_000.0
@@ -97,19 +98,27 @@ class EmbeddedEngine(AmxEngine):
             for _ in range(4):
                 await asyncio.sleep(0)
             await engine.store.flush()
-            running = sum(session.in_flight for session in sessions.values())
+            running = sum(session.in_flight for session in sessions.values()) + _unsettled(engine)
             quiet = quiet + 1 if not running and _progress(engine) == before else 0
             if time.monotonic() > deadline:
                 raise AmxError(
                     INVALID_ARGUMENT,
                     "NOT_SETTLED",
-                    f"{running} handlers still run after {_SETTLE_SECONDS:.0f} s of real time; what do they wait for?",
+                    f"{running} instances are still busy after {_SETTLE_SECONDS:.0f} s of real time; what do they"
+                    " wait for?",
                 )
             if running:
                 await asyncio.sleep(0.001)
 
 
-def _progress(engine: Any) -> tuple[int, ...]:
+def _unsettled(engine: Engine) -> int:
+    """Instances that run something, read their memory, or store messages."""
+    agents = engine.namespace("default").agents.values()
+    instances = [instance for agent in agents for instance in agent.instances.values()]
+    return sum(bool(one.busy or one.loading or one.storing) for one in instances)
+
+
+def _progress(engine: Engine) -> tuple[int, ...]:
     """Changes whenever something happens on a link."""
     return tuple(
         number
