@@ -97,14 +97,13 @@ class _Buffered(PendingCall):
 
 
 class StreamCall(_Buffered):
-    """Waits for chunks, then the end. What does not fit the window it was granted ends it."""
+    """Waits for chunks, then the end. The window that its reader grants bounds what can be waiting."""
 
-    __slots__ = ("chunks", "room")
+    __slots__ = ("chunks",)
 
-    def __init__(self, window: int) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.chunks: deque[common_pb2.Payload] = deque()
-        self.room = window
 
     def chunk(self, payload: common_pb2.Payload) -> None:
         self.chunks.append(payload)

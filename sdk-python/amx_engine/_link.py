@@ -91,6 +91,7 @@ class Link:
         self._closed = False
         self._said_goodbye = False
         self._patient_until = 0.0
+        self._welcomed_at = 0.0
 
     # Life
 
@@ -205,7 +206,7 @@ class Link:
         """Sends and yields the chunks of the reply as they come; a reader that leaves cancels the handler."""
         protocol = self.protocol
         window = protocol.stream_window
-        call = StreamCall(window)
+        call = StreamCall()
         protocol.call(call, "stream", message, timeout=timeout_ms / 1000, invocation_id=invocation_id)
         taken = 0
         try:
@@ -313,6 +314,7 @@ class Link:
 
     async def _supervise(self) -> None:
         attempt = 0
+        waited = 0.0
         while True:
             lost: ConnectionLost
             began = monotonic()
@@ -340,8 +342,8 @@ class Link:
             if not self._opened.done() and monotonic() >= self._patient_until:
                 self._give_up(rejection or self._unreachable(lost))
                 return
-            if monotonic() - began > _LONGEST_BACKOFF_SECONDS:
-                attempt = 0  # it held for a while: this is a new loss
+            if self._welcomed_at > began and monotonic() - self._welcomed_at > waited:
+                attempt = 0  # it held for longer than it was waited for: this is a new loss
             longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
             if rejection is not None and rejection.retry_delay_ms:
                 longest = max(longest, min(_LONGEST_BACKOFF_SECONDS, rejection.retry_delay_ms / 1000))
@@ -350,6 +352,7 @@ class Link:
             level = logging.WARNING if self._opened.done() and attempt == 1 else logging.DEBUG
             logger.log(level, "%s; connecting again in %.2f s", rejection.message if rejection else lost, delay)
             await asyncio.sleep(delay)
+            waited = delay
 
     def _give_up(self, error: AmxError) -> None:
         self.runner.abandon()
@@ -380,6 +383,7 @@ class Link:
             raise ConnectionLost(f"no Welcome within {HANDSHAKE_SECONDS:.0f} s") from None
         if not protocol.open:
             raise ConnectionLost("the engine refused the link")
+        self._welcomed_at = monotonic()
         self._connection = connection
         others = [
             self._loop.create_task(self._write(connection), name="amx-link-writer"),
