@@ -550,6 +550,10 @@ class Dispatcher:
                 self._end(inv)
                 self._refuse(inv, error)
                 return
+        # A message is part of the frame it came with, and would keep all of it in memory while it waits.
+        waiting = message_pb2.Message()
+        waiting.CopyFrom(inv.message)
+        inv.message = waiting
         mailbox.push(inv, inv.priority)
         agent.queued += 1
         self.queued += 1
@@ -690,6 +694,7 @@ class Dispatcher:
         if memory is not None:
             version = inv.memory_version = invoke.memory_version = memory.version
             if instance.link_version != version:
+                invoke.memory.SetInParent()  # present even if there is nothing in it
                 memory.image(instance.agent.memories, self._clock.now_ms(), invoke.memory)
                 instance.link_version = version
 
@@ -802,6 +807,7 @@ class Dispatcher:
     def _end(self, inv: Invocation) -> None:
         """The invocation has its outcome; nothing more will be said about it."""
         inv.done = True
+        inv.sink = None  # they refer to each other: cycles would wait for the garbage collector
         if inv.token is not None:
             self.deadlines.discard(inv, inv.token)
             inv.token = None
@@ -817,9 +823,9 @@ class Dispatcher:
             inv.on_end(inv)
 
     def _succeed(self, inv: Invocation, payload: common_pb2.Payload) -> None:
+        sink = inv.sink
         self._record(inv, payload, None)
         self._end(inv)
-        sink = inv.sink
         if sink is not None:
             sink.result(payload)
 
@@ -910,10 +916,11 @@ class Dispatcher:
             self._free(inv, link)
             self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
         else:
+            sink = inv.sink
             self._record(inv, None, failure)
             self._end(inv)
-            if inv.sink is not None:
-                inv.sink.fail(failure)
+            if sink is not None:
+                sink.fail(failure)
             self._free(inv, link)
 
     def void_memory(self, instance: Instance) -> None:

@@ -518,6 +518,7 @@ class Events:
         memory = instance.memory
         if memory is not None:
             activate.memory_version = memory.version
+            activate.memory.SetInParent()
             memory.image(group.agent.memories, self._clock.now_ms(), activate.memory)
             instance.link_version = memory.version
         return True
