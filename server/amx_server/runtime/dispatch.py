@@ -517,7 +517,6 @@ class Dispatcher:
                 if inv.seq:
                     self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
                 else:
-                    self._end(inv)
                     self._refuse(inv, error)
                 return
         mailbox = instance.mailbox
@@ -547,7 +546,6 @@ class Dispatcher:
                 self.check_room(instance)
                 quota.enqueue()
             except AmxError as error:
-                self._end(inv)
                 self._refuse(inv, error)
                 return
         # A message is part of the frame it came with, and would keep all of it in memory while it waits.
@@ -561,7 +559,8 @@ class Dispatcher:
             self.advance(instance)
 
     def _refuse(self, inv: Invocation, error: AmxError) -> None:
-        sink, inv.sink = inv.sink, None
+        sink = inv.sink
+        self._end(inv)
         if sink is not None:
             sink.fail(error.to_failure())
 
@@ -632,7 +631,6 @@ class Dispatcher:
         if inv.seq:
             self._timers.at(now + refusal.retry_delay_ms / 1000, partial(self._enqueue, inv))
         else:
-            self._end(inv)
             self._refuse(inv, refusal)
 
     def serve(self, link: LinkSession) -> None:
