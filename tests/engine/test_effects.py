@@ -36,7 +36,7 @@ def everything(**changed: object) -> link_pb2.Effects:
         agent_pb2.ScheduleDefinition(name="tick", handler="handle", fixed_rate_ms=60_000, payload=_payload("tick"))
     )
     for name, value in changed.items():
-        effects.ClearField(name)  # type: ignore[arg-type]
+        effects.ClearField(name)
         getattr(effects, name).append(value)
     return effects
 

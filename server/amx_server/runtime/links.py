@@ -57,6 +57,11 @@ class LinkCall:
         self.invocation: Invocation | None = None
         self.subscription: LinkSubscription | None = None
 
+    @property
+    def open(self) -> bool:
+        """Whether it has no outcome yet."""
+        return self._session.calls.get(self.id) is self
+
     def result(self, payload: common_pb2.Payload) -> None:
         """Answers the call with a result."""
         session = self._session

@@ -21,9 +21,14 @@ ROUTE_TIMEOUT_MS = 10_000
 
 @runtime_checkable
 class Follower(Protocol):
-    """A sink that cancels its invocation and reads its chunks, and must be told when a router has made it one."""
+    """A sink that may be given up, and must be told which invocation it has once a router has found its agent."""
 
     invocation: Invocation | None
+
+    @property
+    def open(self) -> bool:
+        """Whether somebody still waits."""
+        ...
 
 
 class Routing:
@@ -99,6 +104,8 @@ class _Question:
             self._sink.fail(error.to_failure())
 
     def result(self, payload: common_pb2.Payload) -> None:
+        if isinstance(self._sink, Follower) and not self._sink.open:
+            return  # cancelled while the router thought
         try:
             answer = json.loads(payload.data) if payload.data else None
             if answer is None:
