@@ -36,6 +36,8 @@ HANDSHAKE_SECONDS = 10.0
 _TICK_SECONDS = 1.0
 _FIRST_BACKOFF_SECONDS = 0.1
 _LONGEST_BACKOFF_SECONDS = 30.0
+_HELD_SECONDS = 1.0
+_HASTY_ATTEMPTS = 3
 _FLUSH_SECONDS = 2.0
 
 
@@ -314,7 +316,6 @@ class Link:
 
     async def _supervise(self) -> None:
         attempt = 0
-        waited = 0.0
         while True:
             lost: ConnectionLost
             began = monotonic()
@@ -342,8 +343,8 @@ class Link:
             if not self._opened.done() and monotonic() >= self._patient_until:
                 self._give_up(rejection or self._unreachable(lost))
                 return
-            if self._welcomed_at > began and monotonic() - self._welcomed_at > waited:
-                attempt = 0  # it held for longer than it was waited for: this is a new loss
+            if self._welcomed_at > began:  # a new loss; but what fails right after its Welcome is not tried in haste
+                attempt = 0 if monotonic() - self._welcomed_at > _HELD_SECONDS else min(attempt, _HASTY_ATTEMPTS)
             longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
             if rejection is not None and rejection.retry_delay_ms:
                 longest = max(longest, min(_LONGEST_BACKOFF_SECONDS, rejection.retry_delay_ms / 1000))
@@ -352,7 +353,6 @@ class Link:
             level = logging.WARNING if self._opened.done() and attempt == 1 else logging.DEBUG
             logger.log(level, "%s; connecting again in %.2f s", rejection.message if rejection else lost, delay)
             await asyncio.sleep(delay)
-            waited = delay
 
     def _give_up(self, error: AmxError) -> None:
         self.runner.abandon()
