@@ -94,14 +94,14 @@ class Instances:
         instances = self._engine.namespace("default").agents[AGENT].instances
         now = self._engine.clock.monotonic()
         for key in keys:
-            if not self._engine.dispatcher.hibernate(instances[key], now):
+            if not self._engine.placement.hibernate(instances[key]):
                 raise RuntimeError(f"instance {key} is not idle")
         await self._worker.hear("deactivate", 1)
 
     def spawn(self, keys: list[str]) -> float:
         """Creates instances as the first message to each does; returns microseconds for one."""
         agent = self._engine.namespace("default").agents[AGENT]
-        wake, now = self._engine.dispatcher.wake, self._engine.clock.monotonic()
+        wake, now = self._engine.placement.wake, self._engine.clock.monotonic()
         started = time.perf_counter()
         for key in keys:
             wake(agent, key, now)

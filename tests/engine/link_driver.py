@@ -419,7 +419,7 @@ class Rig:
         async with asyncio.timeout(PATIENCE_SECONDS):
             for _ in range(3):
                 await self.engine.store.flush()
-                while self.engine.dispatcher._loads:
+                while self.engine.placement.loads:
                     await asyncio.sleep(0.001)
                 for _ in range(10):
                     await asyncio.sleep(0)

@@ -216,7 +216,7 @@ class EngineService:
         message = request.message
         self._trace(message, context)
         sink = _Outcome()
-        self._engine.dispatcher.accept(
+        self._engine.acceptance.accept(
             self._engine.namespace(identity.namespace), identity, identity.subject, message, sink, one_way=True
         )
         message_id, duplicate = await sink.future
@@ -226,7 +226,7 @@ class EngineService:
         message = request.message
         self._trace(message, context)
         sink = _Outcome()
-        inv = self._engine.dispatcher.accept(
+        inv = self._engine.acceptance.accept(
             self._engine.namespace(identity.namespace),
             identity,
             identity.subject,
@@ -251,7 +251,7 @@ class EngineService:
         self._trace(message, context)
         sink = _Parts()
         dispatcher = self._engine.dispatcher
-        inv = dispatcher.accept(
+        inv = self._engine.acceptance.accept(
             self._engine.namespace(identity.namespace),
             identity,
             identity.subject,

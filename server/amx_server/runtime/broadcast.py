@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 from amx.v1 import common_pb2, message_pb2
 from amx_server.core.errors import AmxError, exhausted, invalid
-from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher
+from amx_server.runtime.acceptance import Acceptance
+from amx_server.runtime.dispatch import DEFAULT_KEY
 from amx_server.runtime.filters import compile_filter
 from amx_server.runtime.instances import Agent
 from amx_server.runtime.namespaces import Namespace
@@ -18,8 +19,8 @@ MAX_RECIPIENTS = 100_000
 class Broadcasts:
     """Sends broadcasts and collects their outcomes."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, acceptance: Acceptance) -> None:
+        self._acceptance = acceptance
         self._broadcasts = 0
 
     def broadcast(
@@ -59,7 +60,7 @@ class Broadcasts:
                 copy.message_id = f"{message.message_id}:{agent}/{key}"
             sink = _Recipient(collection, agent, key)
             try:
-                self._dispatcher.accept(namespace, identity, sender, copy, sink, timeout_ms)
+                self._acceptance.accept(namespace, identity, sender, copy, sink, timeout_ms)
             except AmxError as error:
                 sink.fail(error.to_failure())
 

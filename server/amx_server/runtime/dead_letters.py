@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 from amx_server.core.clock import Clock
-from amx_server.runtime.dispatch import Dispatcher
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.queries import Queries
 from amx_server.storage.interface import Commit, Store
@@ -15,10 +15,10 @@ from amx_server.storage.interface import Commit, Store
 class DeadLetters:
     """What an operator can do with dead letters."""
 
-    def __init__(self, clock: Clock, store: Store, dispatcher: Dispatcher, queries: Queries) -> None:
+    def __init__(self, clock: Clock, store: Store, acceptance: Acceptance, queries: Queries) -> None:
         self._clock = clock
         self._store = store
-        self._dispatcher = dispatcher
+        self._acceptance = acceptance
         self._queries = queries
         self.removed = 0
         """Dead letters put back or dropped since the start."""
@@ -38,7 +38,7 @@ class DeadLetters:
         await self._stored(commit)
         self.removed += len(rows)
         for row in rows:
-            self._dispatcher.restore(namespace, row)
+            self._acceptance.restore(namespace, row)
         return len(rows)
 
     async def drop(self, namespace: Namespace, message_ids: Sequence[str], agent: str) -> int:

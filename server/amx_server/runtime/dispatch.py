@@ -1,35 +1,29 @@
-"""The way of a message: accepted, stored if durable, queued, placed, invoked, settled, answered.
+"""The way of a message once it is accepted: queued, invoked, settled, answered; cancelled, overdue, redelivered.
 
-State of agents, instances and invocations changes here and nowhere else. What a handler's effects mean is in
+How it comes in is in `acceptance`, where its instance lives in `placement`, what a handler's effects mean in
 `effects`; events take their short cut in `events`.
 """
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 from random import Random
-from typing import TYPE_CHECKING, Any
-
-from google.protobuf.message import DecodeError
+from typing import TYPE_CHECKING
 
 from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core import errors
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
-from amx_server.core.errors import AmxError, exhausted, invalid, not_found, unavailable
-from amx_server.memory.instance_memory import InstanceMemory
-from amx_server.runtime.breaker import CircuitState
+from amx_server.core.errors import AmxError, exhausted, invalid, unavailable
 from amx_server.runtime.deadlines import Deadlines
 from amx_server.runtime.instances import Agent, HandlerState, Instance, Invocation, ReplySink
 from amx_server.runtime.mailbox import Mailbox
-from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.placement import Placement
 from amx_server.runtime.timers import Timers
-from amx_server.security.identity import Identity
-from amx_server.storage.interface import Commit, MessageState, Store, StoredMessage
+from amx_server.storage.interface import Commit, MessageState, Store
 from amx_server.telemetry.logs import get_logger
 from amx_server.telemetry.metrics import EngineCounters
 
@@ -38,12 +32,10 @@ if TYPE_CHECKING:
     from amx_server.runtime.events import Events
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.monitors import Monitors
-    from amx_server.runtime.routing import Routing
 
 log = get_logger(__name__)
 
 DEFAULT_KEY = "default"
-MAX_DURATION_MS = 100 * 366 * 24 * 3600 * 1000  # longer ones are taken for this: no sum of times overflows
 NORMAL = common_pb2.PRIORITY_NORMAL
 DURABLE = common_pb2.DURABILITY_DURABLE
 VOLATILE = common_pb2.DURABILITY_VOLATILE
@@ -54,15 +46,20 @@ _NOT_THE_HANDLERS_FAULT = frozenset(
 
 
 class Dispatcher:
-    """Owns every message between its acceptance and its end. Runs on the event loop's thread only."""
+    """Owns every accepted message until its end. Runs on the event loop's thread only."""
 
-    routing: Routing
     monitors: Monitors
     effects: EffectsStage
     events: Events
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, store: Store, timers: Timers, counters: EngineCounters
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        timers: Timers,
+        counters: EngineCounters,
+        placement: Placement,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -72,439 +69,16 @@ class Dispatcher:
         self.deadlines: Deadlines[Invocation] = Deadlines()
         self.counters = counters
         self._ids = count(1)
-        self._seqs = count(store.next_seq)
-        # An epoch never repeats, not even over restarts: what an older engine placed is fenced by the generation.
-        self._epochs = count((store.generation << 40) + 1)
-        self._loads: set[asyncio.Task[None]] = set()
+        self._placement = placement
+        placement.advance = self.advance
         self._random = Random().random
-        self.draining = False
-        self.storage_failure: common_pb2.Failure | None = None  # why the last message could not be stored
-        self.instances = 0  # awake
-        self.queued = 0  # messages in mailboxes
-
-    # --- acceptance --------------------------------------------------------------------------------------------------
-
-    def accept(
-        self,
-        namespace: Namespace,
-        identity: Identity,
-        sender: str,
-        message: message_pb2.Message,
-        sink: ReplySink,
-        timeout_ms: int = 0,
-        one_way: bool = False,
-        streaming: bool = False,
-    ) -> Invocation | None:
-        """Takes a message in. `sink` gets exactly one outcome, possibly before this returns.
-
-        Returns the invocation, or None where there is none of its own (routed, or joined to an earlier one).
-        Raises AmxError if the message cannot be accepted; nothing has happened then.
-        """
-        agent = namespace.agents.get(message.agent)
-        if agent is None:
-            if message.agent:
-                raise not_found(
-                    "AGENT_UNKNOWN",
-                    f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}';"
-                    " check the name, or start the process that hosts it",
-                    agent=message.agent,
-                )
-            self.routing.route(namespace, identity, sender, message, sink, timeout_ms, one_way, streaming)
-            return None
-        if self.draining:
-            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
-        handler = self.choose_handler(agent, message)
-        spec = handler.spec
-        if spec.permissions:
-            for permission in spec.permissions:
-                identity.require(permission, f"{agent.name}#{handler.name}")
-        key = message.key
-        if not key:
-            key = message.key = DEFAULT_KEY
-        self._check(message, key)
-        now = self._now()
-        namespace.quota.admit(now)
-        message.sender = sender
-
-        durability = message.durability or spec.durability
-        durable = durability == DURABLE or (one_way and durability != VOLATILE)
-        if message.delay_ms and not durable:
-            raise invalid("INVALID_INPUT", "delay_ms needs a durable message: this one would be lost with the engine")
-        if message.idempotency_key:
-            if durable:
-                message.message_id = message.message_id or f"idempotent:{message.idempotency_key}"
-            else:
-                joined = namespace.idempotent.join(f"{agent.name}/{message.idempotency_key}", sink)
-                if joined is None:
-                    return None
-                sink = joined
-        active = agent.active
-        if not durable and (active is None or not active.hosts):
-            failure = unavailable(
-                "NO_WORKER",
-                f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
-                agent=agent.name,
-            )
-            sink.fail(failure.to_failure())
-            return None
-        breaker = handler.breaker
-        if breaker is not None and breaker.open and not durable and breaker.state(now) is CircuitState.OPEN:
-            sink.fail(breaker.refusal(f"{agent.name}#{handler.name}", now).to_failure())
-            return None
-
-        instance = agent.instances.get(key)
-        if instance is None:
-            try:
-                instance = self.wake(agent, key, now)
-            except AmxError as error:
-                if not message.idempotency_key:
-                    raise
-                sink.fail(error.to_failure())  # others may have joined already
-                return None
-        inv = Invocation(next(self._ids), instance, handler, message, sink)
-        inv.streaming = streaming
-        priority = message.priority
-        if priority:
-            inv.priority = priority if 1 <= priority <= 5 else NORMAL
-        if not one_way:
-            inv.deadline = now + (
-                min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._config.delivery.default_timeout
-            )
-        if message.ttl_ms:
-            inv.expires_at = now + message.ttl_ms / 1000
-        if inv.deadline or inv.expires_at:
-            due = min(inv.deadline or inv.expires_at, inv.expires_at or inv.deadline)
-            inv.token = self.deadlines.add(inv, due)
-        if durable:
-            try:
-                self.check_room(instance)
-                self._store_first(namespace, inv, one_way)
-            except AmxError:
-                self._end(inv)
-                raise
-        elif instance.storing:
-            # Durable messages that came earlier are on their way to disk: queue behind them.
-            instance.storing += 1
-            self._store.submit(Commit(done=partial(self._after_earlier, inv, one_way)))
-        else:
-            self._enqueue(inv)
-            if one_way and inv.sink is not None:
-                inv.sink = None
-                sink.accepted(message.message_id or f"inv-{inv.id}", False)
-        self.counters.messages_accepted += 1
-        return inv
-
-    def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
-        """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""
-        name = message.handler
-        if not name:
-            version = agent.active
-            if version is None:
-                raise unavailable(
-                    "NO_WORKER", f"agent '{agent.name}' has no version in use; start a process that hosts it"
-                )
-            name = message.handler = version.spec.choose(message.type)
-        handler = agent.handlers.get(name)
-        if handler is None:
-            raise not_found(
-                "HANDLER_UNKNOWN",
-                f"agent '{agent.name}' has no handler '{name}'; it has: {', '.join(sorted(agent.handlers)) or 'none'}",
-                agent=agent.name,
-                handler=name,
-            )
-        return handler
-
-    def _check(self, message: message_pb2.Message, key: str) -> None:
-        if message.ttl_ms > MAX_DURATION_MS:
-            message.ttl_ms = MAX_DURATION_MS
-        if message.delay_ms > MAX_DURATION_MS:
-            message.delay_ms = MAX_DURATION_MS
-        limits = self._config.limits
-        if len(key) * 4 > limits.max_key_bytes and len(key.encode()) > limits.max_key_bytes:
-            raise invalid(
-                "KEY_TOO_LONG", f"the instance key has {len(key.encode())} bytes, {limits.max_key_bytes} are allowed"
-            )
-        headers = message.headers
-        if headers:
-            size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
-            if size > limits.max_header_bytes:
-                raise invalid(
-                    "HEADERS_TOO_LARGE",
-                    f"the headers have {size} bytes together, {limits.max_header_bytes} are allowed;"
-                    " put large values into the payload",
-                )
-
-    # --- durable messages --------------------------------------------------------------------------------------------
-
-    def stored_message(self, namespace: Namespace, inv: Invocation) -> StoredMessage:
-        """The row that `inv` is stored as. Mints the message id and the sequence number where they are missing."""
-        message = inv.message
-        inv.seq = next(self._seqs)
-        if not message.message_id:
-            message.message_id = f"msg-{self._store.generation}-{inv.seq}"
-        now_ms = self._clock.now_ms()
-        inv.accepted_at_ms = now_ms
-        return StoredMessage(
-            inv.seq,
-            namespace.name,
-            message.message_id,
-            inv.instance.agent.name,
-            inv.instance.key,
-            inv.handler.name,
-            inv.priority,
-            now_ms,
-            message.SerializeToString(),
-            available_at_ms=now_ms + message.delay_ms if message.delay_ms else 0,
-            expires_at_ms=now_ms + message.ttl_ms if message.ttl_ms else 0,
-        )
-
-    def _store_first(self, namespace: Namespace, inv: Invocation, one_way: bool) -> None:
-        message = inv.message
-        message.durability = DURABLE
-        row = self.stored_message(namespace, inv)
-        namespace.quota.require_room(len(row.body))
-        namespace.quota.store(len(row.body))
-        inv.instance.storing += 1
-        commit = Commit(done=_nothing, insert=(row,))
-        commit.done = partial(self._stored, namespace, inv, one_way, commit)
-        self._store.submit(commit)
-
-    def _stored(
-        self, namespace: Namespace, inv: Invocation, one_way: bool, commit: Commit, error: BaseException | None
-    ) -> None:
-        instance = inv.instance
-        instance.storing -= 1
-        sink = inv.sink
-        if error is not None:
-            namespace.quota.store(-len(commit.insert[0].body))
-            self._end(inv)
-            self.storage_failure = failure_of(error)
-            if sink is not None:
-                sink.fail(self.storage_failure)
-        elif commit.duplicates:
-            self.counters.duplicates += 1
-            namespace.quota.store(-len(commit.insert[0].body))
-            self._end(inv)
-            if sink is None:
-                pass
-            elif one_way:
-                sink.accepted(inv.message.message_id, True)
-            else:
-                self._join_stored(namespace, inv.message.message_id, sink)
-        else:
-            self.storage_failure = None
-            if inv.done:  # cancelled, or its deadline passed meanwhile
-                self._finish_stored(inv, MessageState.CANCELLED, inv.failure)
-                return
-            namespace.durable[inv.message.message_id] = inv
-            if one_way:
-                inv.sink = None
-                if sink is not None:
-                    sink.accepted(inv.message.message_id, False)
-            self.enqueue_stored(inv)
-
-    def prepare_stored(self, namespace: Namespace, identity: Identity, message: message_pb2.Message) -> Invocation:
-        """The invocation of a durable one-way message that is to be stored with somebody's commit.
-
-        Raises AmxError if it cannot be accepted. Follow with `stored_message`, then `stored_with_commit`.
-        """
-        agent = namespace.agents.get(message.agent)
-        if agent is None:
-            raise not_found(
-                "AGENT_UNKNOWN",
-                f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}'",
-                agent=message.agent,
-            )
-        handler = self.choose_handler(agent, message)
-        for permission in handler.spec.permissions:
-            identity.require(permission, f"{agent.name}#{handler.name}")
-        key = message.key
-        if not key:
-            key = message.key = DEFAULT_KEY
-        self._check(message, key)
-        now = self._now()
-        instance = self.wake(agent, key, now)
-        self.check_room(instance)
-        message.durability = DURABLE
-        inv = Invocation(next(self._ids), instance, handler, message, None)
-        if message.priority:
-            inv.priority = message.priority if 1 <= message.priority <= 5 else NORMAL
-        return inv
-
-    def stored_with_commit(self, namespace: Namespace, inv: Invocation, commit: Commit) -> None:
-        """The commit that held the message of `inv` is on disk."""
-        message = inv.message
-        if message.message_id in commit.duplicates:
-            self.counters.duplicates += 1
-            self._end(inv)
-            return
-        self.counters.messages_accepted += 1
-        namespace.durable[message.message_id] = inv
-        namespace.quota.store(message.ByteSize())
-        if message.ttl_ms:
-            inv.expires_at = self._now() + message.ttl_ms / 1000
-            inv.token = self.deadlines.add(inv, inv.expires_at)
-        self.enqueue_stored(inv)
-
-    def enqueue_stored(self, inv: Invocation) -> None:
-        """Queues a message that is on disk, now or after its delay."""
-        delay_ms = inv.message.delay_ms
-        if delay_ms and inv.attempt == 0:
-            self._timers.at(self._now() + delay_ms / 1000, partial(self._enqueue, inv))
-        else:
-            self._enqueue(inv)
-
-    def _after_earlier(self, inv: Invocation, one_way: bool, error: BaseException | None) -> None:
-        inv.instance.storing -= 1
-        if inv.done:
-            return
-        sink = inv.sink
-        self._enqueue(inv)
-        if one_way and sink is not None and inv.sink is not None:
-            inv.sink = None
-            sink.accepted(inv.message.message_id or f"inv-{inv.id}", False)
-
-    def _join_stored(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
-        """Gives `sink` the outcome of an earlier message with this id, now or when it is known."""
-        earlier = namespace.durable.get(message_id)
-        if earlier is not None and not earlier.done:
-            if earlier.waiters is None:
-                earlier.waiters = []
-            earlier.waiters.append(partial(self._join_stored, namespace, message_id, sink))
-            return
-        self._background(self._answer_from_store(namespace, message_id, sink))
-
-    async def _answer_from_store(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
-        try:
-            await self._store.flush()
-            row = await self._store.message(namespace.name, message_id)
-        except AmxError as error:
-            sink.fail(error.to_failure())
-            return
-        if row is None:
-            sink.fail(not_found("MESSAGE_UNKNOWN", f"message '{message_id}' is no longer kept").to_failure())
-            return
-        if row.state == MessageState.PENDING:
-            failure = unavailable(
-                "NO_WORKER", f"message '{message_id}' is stored and waits for a version of its agent that takes it"
-            )
-            sink.fail(failure.to_failure())
-            return
-        reply = link_pb2.Reply.FromString(row.outcome) if row.outcome else link_pb2.Reply()
-        if reply.HasField("failure"):
-            sink.fail(reply.failure)
-        else:
-            sink.result(reply.result)
-
-    def restore(self, namespace: Namespace, row: StoredMessage) -> None:
-        """Takes a stored message up again after a restart. One whose agent is not known any more stays stored."""
-        try:
-            message = message_pb2.Message.FromString(row.body)
-        except DecodeError:
-            log.error("stored_message_unreadable", message_id=row.message_id, seq=row.seq)
-            return
-        agent = namespace.agents.get(row.agent)
-        handler = agent.handlers.get(row.handler) if agent else None
-        if agent is None or handler is None:
-            log.error("stored_message_without_agent", message_id=row.message_id, agent=row.agent, handler=row.handler)
-            return
-        now, now_ms = self._now(), self._clock.now_ms()
-        instance = agent.instances.get(row.key) or self.wake(agent, row.key, now)
-        inv = Invocation(next(self._ids), instance, handler, message, None)
-        inv.seq = row.seq
-        inv.attempt = row.attempts
-        inv.priority = row.priority
-        inv.accepted_at_ms = row.accepted_at_ms
-        namespace.durable[row.message_id] = inv
-        if row.expires_at_ms:
-            inv.expires_at = now + (row.expires_at_ms - now_ms) / 1000
-            inv.token = self.deadlines.add(inv, inv.expires_at)
-        if row.available_at_ms > now_ms:
-            self._timers.at(now + (row.available_at_ms - now_ms) / 1000, partial(self._enqueue, inv))
-        else:
-            self._enqueue(inv)
-
-    # --- instances ---------------------------------------------------------------------------------------------------
-
-    def wake(self, agent: Agent, key: str, now: float) -> Instance:
-        """The instance `key` of `agent`, created if it is not awake. Raises AmxError at the limit of instances."""
-        instance = agent.instances.get(key)
-        if instance is None:
-            if self.instances >= self._config.limits.max_instances:
-                raise exhausted(
-                    "INSTANCE_LIMIT",
-                    f"{self.instances} instances are awake, limits.max_instances allows no more;"
-                    " wait for idle ones to hibernate, or raise the limit",
-                    retry_delay_ms=1000,
-                )
-            instance = agent.instances[key] = Instance(agent, key)
-            instance.last_active = now
-            if agent.hibernated.pop(key, None) is not None:
-                self.counters.wakes += 1
-            self.instances += 1
-        return instance
-
-    def hibernate(self, instance: Instance, now: float) -> bool:
-        """Puts an idle instance to sleep: its place and its memory in RAM are given up. False if it is not idle."""
-        if instance.busy or instance.storing or instance.loading or instance.mailbox or instance.operations:
-            return False
-        agent = instance.agent
-        del agent.instances[instance.key]
-        self.instances -= 1
-        kept = self._config.instances.hibernated_kept
-        if kept and len(agent.hibernated) >= kept:
-            del agent.hibernated[next(iter(agent.hibernated))]
-        if kept:
-            agent.hibernated[instance.key] = instance.last_active
-        self._leave(instance)
-        return True
-
-    def _leave(self, instance: Instance) -> None:
-        """Takes the instance off its link."""
-        link = instance.link
-        if link is not None and instance.epoch and link.open:
-            item = link.outbox.add(16)
-            item.deactivate.epochs.append(instance.epoch)
-        instance.link = None
-        instance.epoch = 0
-        instance.link_version = -1
-
-    def forget_activation(self, instance: Instance) -> None:
-        """What the link holds of this instance is void: the next invocation starts a new activation."""
-        self._leave(instance)
-
-    def slot(self, instance: Instance) -> LinkSession | None:
-        """The link that may run a message of this instance now, placing the instance if need be; None if there is
-        none with credit: the agent's ready queue is served when one has.
-        """
-        active = instance.agent.active
-        link = instance.link
-        if link is not None and instance.version is active and link.accepting and link.in_flight < link.credit:
-            return link
-        if active is None:
-            return None
-        hosts = active.hosts
-        size = len(hosts)
-        for offset in range(size):
-            candidate = hosts[(active.turn + offset) % size]
-            if candidate.accepting and candidate.in_flight < candidate.credit:
-                active.turn = (active.turn + offset + 1) % size
-                if candidate is not link or instance.version is not active:
-                    running = instance.running
-                    if instance.delivering or instance.concurrent or (running is not None and running.link is not None):
-                        return None  # it must not run in two places; it moves when the last one has ended
-                    self._leave(instance)
-                    instance.link = candidate
-                    instance.version = active
-                    instance.epoch = next(self._epochs)
-                return candidate
-        for host in hosts:
-            host.starved = True
-        return None
+        self.queued = 0
+        """Messages in mailboxes."""
 
     # --- queueing and running ----------------------------------------------------------------------------------------
 
-    def _enqueue(self, inv: Invocation) -> None:
+    def enqueue(self, inv: Invocation) -> None:
+        """Runs the message now if its instance and a link are free, queues it otherwise."""
         if inv.done:
             return
         instance = inv.instance
@@ -512,18 +86,18 @@ class Dispatcher:
         if agent.instances.get(instance.key) is not instance:
             # It hibernated while the message waited for its time.
             try:
-                instance = inv.instance = self.wake(agent, instance.key, self._now())
+                instance = inv.instance = self._placement.wake(agent, instance.key, self._now())
             except AmxError as error:
                 if inv.seq:
-                    self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
+                    self._timers.at(self._now() + 1.0, partial(self.enqueue, inv))
                 else:
                     self._refuse(inv, error)
                 return
         mailbox = instance.mailbox
         if inv.concurrent:
             if not instance.loading and (mailbox is None or not mailbox):
-                link = self.slot(instance)
-                if link is not None and not self._needs_memory(instance):
+                link = self._placement.slot(instance)
+                if link is not None and not self._placement.needs_memory(instance):
                     self._admit(inv, link)
                     return
         elif (
@@ -532,8 +106,8 @@ class Dispatcher:
             and not instance.loading
             and (mailbox is None or not mailbox)
         ):
-            link = self.slot(instance)
-            if link is not None and not self._needs_memory(instance):
+            link = self._placement.slot(instance)
+            if link is not None and not self._placement.needs_memory(instance):
                 self._admit(inv, link)
                 return
         if mailbox is None:
@@ -560,7 +134,7 @@ class Dispatcher:
 
     def _refuse(self, inv: Invocation, error: AmxError) -> None:
         sink = inv.sink
-        self._end(inv)
+        self.end(inv)
         if sink is not None:
             sink.fail(error.to_failure())
 
@@ -587,10 +161,10 @@ class Dispatcher:
         if running is not None:
             if running.link is None and not running.done:
                 # It had the instance to itself when its link was lost: it goes first.
-                link = self.slot(instance)
+                link = self._placement.slot(instance)
                 if link is None:
                     instance.agent.ready.push(instance, running.priority)
-                elif not self._needs_memory(instance):
+                elif not self._placement.needs_memory(instance):
                     self._run(running, link)
             return
         if instance.operations is not None and not self._operate(instance):
@@ -600,9 +174,9 @@ class Dispatcher:
             return
         agent = instance.agent
         while mailbox and instance.running is None and not instance.delivering:
-            if self._needs_memory(instance):
+            if self._placement.needs_memory(instance):
                 return
-            link = self.slot(instance)
+            link = self._placement.slot(instance)
             if link is None:
                 agent.ready.push(instance, mailbox.peek_priority())
                 return
@@ -629,7 +203,7 @@ class Dispatcher:
             return
         refusal = breaker.refusal(f"{inv.instance.agent.name}#{inv.handler.name}", now)
         if inv.seq:
-            self._timers.at(now + refusal.retry_delay_ms / 1000, partial(self._enqueue, inv))
+            self._timers.at(now + refusal.retry_delay_ms / 1000, partial(self.enqueue, inv))
         else:
             self._refuse(inv, refusal)
 
@@ -701,45 +275,6 @@ class Dispatcher:
             self.deadlines.discard(inv, inv.token)
         inv.token = self.deadlines.add(inv, at)
 
-    def _needs_memory(self, instance: Instance) -> bool:
-        """Whether the instance must first read its memory from the store; starts that if so."""
-        if instance.memory is not None:
-            return False
-        active = instance.agent.active
-        if active is None or not active.spec.memories:
-            return False
-        if not active.spec.persistent:
-            instance.memory = InstanceMemory()
-            return False
-        if not instance.loading:
-            instance.loading = True
-            self._background(self._load_memory(instance))
-        return True
-
-    async def _load_memory(self, instance: Instance) -> None:
-        agent = instance.agent
-        try:
-            rows = await self._store.memory(agent.namespace.name, agent.name, instance.key)
-        except AmxError as error:
-            log.error("memory_unreadable", instance=instance.address, reason=error.reason, error=error.message)
-            self._timers.at(self._now() + 1.0, partial(self._retry_load, instance))
-            return
-        memory = InstanceMemory()
-        memory.load(rows)
-        instance.memory = memory
-        instance.link_version = -1
-        instance.loading = False
-        self.advance(instance)
-
-    def _retry_load(self, instance: Instance) -> None:
-        instance.loading = False
-        self.advance(instance)
-
-    def _background(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._loads.add(task)
-        task.add_done_callback(self._loads.discard)
-
     # --- completion --------------------------------------------------------------------------------------------------
 
     def complete(self, link: LinkSession, id: int, complete: link_pb2.Complete) -> None:
@@ -802,7 +337,7 @@ class Dispatcher:
             self.deadlines.discard(inv, inv.token)
             inv.token = None
 
-    def _end(self, inv: Invocation) -> None:
+    def end(self, inv: Invocation) -> None:
         """The invocation has its outcome; nothing more will be said about it."""
         inv.done = True
         inv.sink = None  # they refer to each other: cycles would wait for the garbage collector
@@ -823,7 +358,7 @@ class Dispatcher:
     def _succeed(self, inv: Invocation, payload: common_pb2.Payload) -> None:
         sink = inv.sink
         self._record(inv, payload, None)
-        self._end(inv)
+        self.end(inv)
         if sink is not None:
             sink.result(payload)
 
@@ -903,7 +438,7 @@ class Dispatcher:
             self._free(inv, link)
             return
         # Nothing of it happened. What was applied in memory is void: read it again from the store.
-        self.void_memory(instance)
+        self._placement.void_memory(instance)
         failure = failure_of(error)
         log.error("commit_failed", instance=instance.address, reason=failure.reason, error=failure.message)
         if inv.seq:
@@ -912,21 +447,14 @@ class Dispatcher:
             if inv.deadline:
                 inv.token = self.deadlines.add(inv, inv.deadline)
             self._free(inv, link)
-            self._timers.at(self._now() + 1.0, partial(self._enqueue, inv))
+            self._timers.at(self._now() + 1.0, partial(self.enqueue, inv))
         else:
             sink = inv.sink
             self._record(inv, None, failure)
-            self._end(inv)
+            self.end(inv)
             if sink is not None:
                 sink.fail(failure)
             self._free(inv, link)
-
-    def void_memory(self, instance: Instance) -> None:
-        """Drops what the engine and the link hold of the instance's memory; it is read again when next needed."""
-        instance.memory = None
-        instance.link_version = -1
-        if not instance.delivering and not instance.concurrent:
-            self.forget_activation(instance)
 
     def _attempt_failed(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
         """Another attempt, or the end. `failure` may be part of a frame: it is copied where it is kept."""
@@ -939,7 +467,7 @@ class Dispatcher:
             if inv.concurrent:
                 instance.concurrent -= 1
                 inv.link = None
-                self._enqueue(inv)
+                self.enqueue(inv)
             else:
                 inv.link = None
                 self.advance(instance)
@@ -969,7 +497,7 @@ class Dispatcher:
             self._settled(inv)
             if inv.deadline:
                 inv.token = self.deadlines.add(inv, inv.deadline)
-            self._timers.at(now + delay_ms / 1000, partial(self._enqueue, inv))
+            self._timers.at(now + delay_ms / 1000, partial(self.enqueue, inv))
             self._free(inv, link)
             return
         self._fail_for_good(inv, kept, link)
@@ -978,13 +506,14 @@ class Dispatcher:
         self._record(inv, None, failure)
         sink = inv.sink
         if inv.seq:
-            self._finish_stored(inv, MessageState.FAILED if sink is not None else MessageState.DEAD, failure)
-        self._end(inv)
+            self.finish_stored(inv, MessageState.FAILED if sink is not None else MessageState.DEAD, failure)
+        self.end(inv)
         if sink is not None:
             sink.fail(failure)
         self._free(inv, link)
 
-    def _finish_stored(self, inv: Invocation, state: MessageState, failure: common_pb2.Failure | None) -> None:
+    def finish_stored(self, inv: Invocation, state: MessageState, failure: common_pb2.Failure | None) -> None:
+        """Writes down how a stored message ended, until it is on disk."""
         reply = link_pb2.Reply()
         if failure is not None:
             reply.failure.CopyFrom(failure)
@@ -1084,11 +613,11 @@ class Dispatcher:
         sink, inv.sink = inv.sink, None
         running = inv.link is not None
         if inv.seq and inv.instance.agent.namespace.durable.get(inv.message.message_id) is inv:
-            self._finish_stored(inv, state, failure)
+            self.finish_stored(inv, state, failure)
         inv.failure = failure
         if inv.attempt:
             self._record(inv, None, failure)
-        self._end(inv)
+        self.end(inv)
         if running:
             inv.token = self.deadlines.add(inv, self._now() + self._config.delivery.cancel_grace)
         elif inv.instance.running is inv:
@@ -1185,7 +714,7 @@ class Dispatcher:
         del link.running[inv.id]
         link.abandoned.add(inv.id)
         if not inv.concurrent:
-            self.forget_activation(inv.instance)
+            self._placement.leave(inv.instance)
 
     def _abandon(self, inv: Invocation) -> None:
         link = inv.link
@@ -1241,7 +770,7 @@ class Dispatcher:
                 inv.token = self.deadlines.add(inv, inv.deadline)
             if inv.concurrent:
                 instance.concurrent -= 1
-                self._enqueue(inv)
+                self.enqueue(inv)
             else:
                 self.advance(instance)
 
@@ -1256,7 +785,7 @@ class Dispatcher:
         inv = Invocation(next(self._ids), instance, handler, message, sink)
         if 1 <= message.priority <= 5:
             inv.priority = message.priority
-        self._enqueue(inv)
+        self.enqueue(inv)
 
     # --- work inside the engine that needs an instance to itself -----------------------------------------------------
 
@@ -1264,7 +793,7 @@ class Dispatcher:
         """Runs `operation` when no handler of the instance runs and its memory is loaded, before its next message.
         Needs no link.
         """
-        instance = self.wake(agent, key, self._now())
+        instance = self._placement.wake(agent, key, self._now())
         if instance.operations is None:
             instance.operations = deque()
         instance.operations.append(operation)
@@ -1272,7 +801,7 @@ class Dispatcher:
 
     def _operate(self, instance: Instance) -> bool:
         """Runs what waits for the idle instance. Returns whether it is idle afterwards."""
-        if instance.delivering or self._needs_memory(instance):
+        if instance.delivering or self._placement.needs_memory(instance):
             return False
         operations, instance.operations = instance.operations, None
         while operations:

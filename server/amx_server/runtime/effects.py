@@ -11,7 +11,8 @@ from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError
 from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits
-from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, Dispatcher, memory_not_held
+from amx_server.runtime.acceptance import Acceptance
+from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, memory_not_held
 from amx_server.runtime.instances import Instance
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
@@ -29,10 +30,10 @@ class EffectsStage:
     """Stages effects into commits."""
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, dispatcher: Dispatcher, events: Events, schedules: Schedules
+        self, config: EngineConfig, clock: Clock, acceptance: Acceptance, events: Events, schedules: Schedules
     ) -> None:
         self._clock = clock
-        self._dispatcher = dispatcher
+        self._acceptance = acceptance
         self._events = events
         self._schedules = schedules
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
@@ -109,15 +110,15 @@ class EffectsStage:
             if message.durability == VOLATILE or not message.agent:
                 after.append(partial(self._send, namespace, identity, sender, message))
                 continue
-            inv = self._dispatcher.prepare_stored(namespace, identity, message)
-            row = self._dispatcher.stored_message(namespace, inv)
+            inv = self._acceptance.prepare_stored(namespace, identity, message)
+            row = self._acceptance.stored_message(namespace, inv)
             namespace.quota.require_room(len(row.body))
             commit.insert += (row,)
-            after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
+            after.append(partial(self._acceptance.stored_with_commit, namespace, inv, commit))
 
     def _send(self, namespace: Namespace, identity: Identity, sender: str, message: message_pb2.Message) -> None:
         try:
-            self._dispatcher.accept(namespace, identity, sender, message, Unheard(message), one_way=True)
+            self._acceptance.accept(namespace, identity, sender, message, Unheard(message), one_way=True)
         except AmxError as error:
             log.warning("emitted_message_refused", agent=message.agent, sender=sender, reason=error.reason)
 

@@ -11,6 +11,7 @@ from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
 from amx_server.core.version import VERSION
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
 from amx_server.runtime.dispatch import Dispatcher
@@ -23,6 +24,7 @@ from amx_server.runtime.memory_access import MemoryAccess
 from amx_server.runtime.monitors import Monitors
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.operations import Operations
+from amx_server.runtime.placement import Placement
 from amx_server.runtime.queries import Queries
 from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
@@ -107,22 +109,27 @@ class Engine:
         }
         self._quotas = Quotas(limits.pop(""), limits)
         self._timers = Timers()
-        self.dispatcher = Dispatcher(config, clock, store, self._timers, self.metrics.counters)
-        self.events = Events(config, clock, store, self.dispatcher)
-        self.schedules = Schedules(clock, store, self.dispatcher)
+        counters = self.metrics.counters
+        self.placement = Placement(config, clock, store, self._timers, counters)
+        self.dispatcher = Dispatcher(config, clock, store, self._timers, counters, self.placement)
+        self.acceptance = Acceptance(config, clock, store, self._timers, self.placement, self.dispatcher)
+        self.events = Events(config, clock, store, self.placement, self.dispatcher, self.acceptance)
+        self.schedules = Schedules(clock, store, self.acceptance)
         self.registry = Registry(config, store, self.dispatcher, self.events, self.schedules, self.metrics)
-        self.broadcasts = Broadcasts(self.dispatcher)
-        self.memory = MemoryAccess(config, clock, store, self.dispatcher)
-        self.queries = Queries(clock, store, self.dispatcher)
-        self.dead_letters = DeadLetters(clock, store, self.dispatcher, self.queries)
-        effects = EffectsStage(config, clock, self.dispatcher, self.events, self.schedules)
+        self.broadcasts = Broadcasts(self.acceptance)
+        self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
+        self.queries = Queries(clock, store)
+        self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
+        effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules)
         self.dispatcher.effects = self.events.effects = effects
         self.dispatcher.events = self.events
-        self.dispatcher.routing = Routing(self.dispatcher)
-        self.dispatcher.monitors = Monitors(self.dispatcher)
+        self.acceptance.routing = Routing(self.acceptance)
+        self.dispatcher.monitors = Monitors(self.acceptance)
         self.links = Links(config, clock, self.namespace)
-        self.links.operations = Operations(self.dispatcher, self.events, self.broadcasts, self.memory, self.registry)
-        self._hibernation = Hibernation(config, clock, store, self.dispatcher)
+        self.links.operations = Operations(
+            self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry
+        )
+        self._hibernation = Hibernation(config, clock, store, self.placement, counters)
 
     async def _restore(self) -> None:
         """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
@@ -139,7 +146,7 @@ class Engine:
         after = restored = 0
         while page := await self.store.pending_messages(after, _RESTORE_PAGE):
             for row in page:
-                self.dispatcher.restore(self.namespace(row.namespace), row)
+                self.acceptance.restore(self.namespace(row.namespace), row)
             after = page[-1].seq
             restored += len(page)
         for name in self._namespaces:
@@ -185,7 +192,7 @@ class Engine:
         Returns whether everything ended. What did not is redelivered after the next start if it is durable.
         """
         self._draining = True
-        self.dispatcher.draining = True
+        self.acceptance.draining = True
         self.links.say_goodbye("the engine is shutting down", deadline)
         try:
             await asyncio.wait_for(self.links.drained_all(), deadline)
@@ -201,8 +208,8 @@ class Engine:
             reasons.append("the engine is starting or has stopped")
         if self._draining:
             reasons.append("the engine is shutting down")
-        if self._started and self.dispatcher.storage_failure is not None:
-            reasons.append(f"the store refuses messages: {self.dispatcher.storage_failure.message}")
+        if self._started and self.acceptance.storage_failure is not None:
+            reasons.append(f"the store refuses messages: {self.acceptance.storage_failure.message}")
         return reasons
 
     def render_metrics(self, accept: str) -> tuple[str, bytes]:

@@ -14,11 +14,13 @@ from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, exhausted, invalid
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, Dispatcher
 from amx_server.runtime.effects import Unheard
 from amx_server.runtime.filters import Predicate, compile_filter
 from amx_server.runtime.instances import Agent, HandlerState, Instance
 from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.placement import Placement
 from amx_server.runtime.topics import parse_pattern, parse_topic
 from amx_server.security.identity import Identity
 from amx_server.storage.interface import Commit, Store, StoredSubscription
@@ -130,12 +132,22 @@ class _Plan:
 class Events:
     """Subscriptions and their events."""
 
-    def __init__(self, config: EngineConfig, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        placement: Placement,
+        dispatcher: Dispatcher,
+        acceptance: Acceptance,
+    ) -> None:
         self._config = config
         self._clock = clock
         self._now = clock.monotonic
         self._store = store
+        self._placement = placement
         self._dispatcher = dispatcher
+        self._acceptance = acceptance
         self._counters = dispatcher.counters
         self._plans: dict[tuple[str, str], _Plan] = {}
         self._dynamic: dict[tuple[str, str, str, str], Subscriber] = {}  # (namespace, agent, key, pattern)
@@ -312,9 +324,9 @@ class Events:
                 continue  # two of its patterns match: it gets the event once
             staged.add(message.message_id)
             count += 1
-            inv = self._dispatcher.prepare_stored(namespace, identity, message)
-            commit.insert += (self._dispatcher.stored_message(namespace, inv),)
-            after.append(partial(self._dispatcher.stored_with_commit, namespace, inv, commit))
+            inv = self._acceptance.prepare_stored(namespace, identity, message)
+            commit.insert += (self._acceptance.stored_message(namespace, inv),)
+            after.append(partial(self._acceptance.stored_with_commit, namespace, inv, commit))
         self._counters.event_deliveries += count
         return count
 
@@ -361,7 +373,7 @@ class Events:
                 if subscriber.key in keys:
                     continue  # two of its patterns match: it gets the event once
                 keys.add(subscriber.key)
-                group.instances.append(self._dispatcher.wake(agent, subscriber.key, now))
+                group.instances.append(self._placement.wake(agent, subscriber.key, now))
         return plan
 
     def _fan_out(
@@ -402,7 +414,7 @@ class Events:
             if handler is None or agent.active is None or not agent.active.hosts:
                 continue
             group = _Group(agent, handler.name, None)
-            group.instances.append(self._dispatcher.wake(agent, event.key or DEFAULT_KEY, self._now()))
+            group.instances.append(self._placement.wake(agent, event.key or DEFAULT_KEY, self._now()))
             if seen is not None:
                 group = _unseen(group, seen)
             count += len(group.instances)
@@ -502,12 +514,12 @@ class Events:
         instance = instances[index]
         if instance.link is None:
             # It may have hibernated since the plan was made.
-            instance = instances[index] = self._dispatcher.wake(group.agent, instance.key, self._now())
+            instance = instances[index] = self._placement.wake(group.agent, instance.key, self._now())
         if instance.busy or instance.mailbox is not None or instance.operations is not None or instance.loading:
             return False
         if remembers and instance.memory is None:
             return False
-        link = self._dispatcher.slot(instance)
+        link = self._placement.slot(instance)
         if link is None:
             return False
         item = link.outbox.add(64)
@@ -643,7 +655,7 @@ class Events:
     ) -> None:
         if error is not None:
             log.error("event_commit_failed", instance=instance.address, error=str(error))
-            self._dispatcher.void_memory(instance)
+            self._placement.void_memory(instance)
         else:
             for step in after:
                 step()

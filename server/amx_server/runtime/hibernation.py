@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.memory.instance_memory import InstanceMemory
-from amx_server.runtime.dispatch import Dispatcher, is_empty
+from amx_server.runtime.dispatch import is_empty
 from amx_server.runtime.instances import Agent, Instance
 from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.placement import Placement
 from amx_server.storage.interface import Commit, Store
 from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.metrics import EngineCounters
 
 log = get_logger(__name__)
 
@@ -21,11 +23,14 @@ _PER_TURN = 500  # instances looked at in one go: about half a millisecond
 class Hibernation:
     """Walks over all instances again and again."""
 
-    def __init__(self, config: EngineConfig, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, config: EngineConfig, clock: Clock, store: Store, placement: Placement, counters: EngineCounters
+    ) -> None:
         self._idle_timeout = config.instances.idle_timeout
         self._clock = clock
         self._store = store
-        self._dispatcher = dispatcher
+        self._placement = placement
+        self._counters = counters
         self._walk: Iterator[Instance] = iter(())
         self._rested_at = float("-inf")
 
@@ -55,8 +60,8 @@ class Hibernation:
         if idle >= limit:
             if memory is not None and not instance.busy:
                 self._prune(instance, memory, touches=True)
-            if self._dispatcher.hibernate(instance, now):
-                self._dispatcher.counters.hibernations += 1
+            if self._placement.hibernate(instance):
+                self._counters.hibernations += 1
         elif memory is not None and memory.next_expiry_ms and not instance.busy:
             self._prune(instance, memory)
 

@@ -13,6 +13,7 @@ from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits, Memo
 from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher, is_empty
 from amx_server.runtime.instances import Agent, Instance
 from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.placement import Placement
 from amx_server.storage.interface import Commit, Store
 
 Done = Callable[[memory_pb2.MemoryOperationResult | None, BaseException | None], None]
@@ -21,9 +22,12 @@ Done = Callable[[memory_pb2.MemoryOperationResult | None, BaseException | None],
 class MemoryAccess:
     """Reads and writes of single entries, listings, searches."""
 
-    def __init__(self, config: EngineConfig, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, config: EngineConfig, clock: Clock, store: Store, placement: Placement, dispatcher: Dispatcher
+    ) -> None:
         self._clock = clock
         self._store = store
+        self._placement = placement
         self._dispatcher = dispatcher
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
 
@@ -123,7 +127,7 @@ class MemoryAccess:
         error: BaseException | None,
     ) -> None:
         if error is not None:
-            self._dispatcher.void_memory(instance)
+            self._placement.void_memory(instance)
             done(None, error)
         else:
             done(result, None)

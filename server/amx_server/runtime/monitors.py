@@ -6,8 +6,9 @@ import json
 
 from amx.v1 import agent_pb2, common_pb2, message_pb2
 from amx_server.core.errors import AmxError
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.content import describe, outcome
-from amx_server.runtime.dispatch import VOLATILE, Dispatcher
+from amx_server.runtime.dispatch import VOLATILE
 from amx_server.runtime.instances import HandlerState, Instance
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
@@ -18,8 +19,8 @@ _QUIET_KINDS = (agent_pb2.AGENT_KIND_MONITOR, agent_pb2.AGENT_KIND_ROUTER)
 class Monitors:
     """Tells the monitors of a namespace. They never slow anyone down: what they cannot take is dropped and counted."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, acceptance: Acceptance) -> None:
+        self._acceptance = acceptance
         self._identity = Identity("engine", "", ("admin",), frozenset({"*"}))
         self.dropped = 0
 
@@ -55,7 +56,7 @@ class Monitors:
             told = message_pb2.Message(agent=monitor.name, durability=VOLATILE)
             told.payload.data = report
             try:
-                self._dispatcher.accept(namespace, self._identity, "engine", told, self, one_way=True)
+                self._acceptance.accept(namespace, self._identity, "engine", told, self, one_way=True)
             except AmxError:
                 self.dropped += 1
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.core.errors import AmxError, invalid
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dispatch import Dispatcher, failure_of
 from amx_server.runtime.events import Events
@@ -24,12 +25,14 @@ class Operations:
     def __init__(
         self,
         dispatcher: Dispatcher,
+        acceptance: Acceptance,
         events: Events,
         broadcasts: Broadcasts,
         memory: MemoryAccess,
         registry: Registry,
     ) -> None:
         self.dispatcher = dispatcher
+        self._acceptance = acceptance
         self.events = events
         self.broadcasts = broadcasts
         self.memory = memory
@@ -50,7 +53,7 @@ class Operations:
             session.identity.require("messages:send", "sending messages")
             invocation_id = what.invocation_id
             sender = self._sender(session, invocation_id) if invocation_id else session.sender
-            call.invocation = self.dispatcher.accept(
+            call.invocation = self._acceptance.accept(
                 session.namespace, session.identity, sender, what.request, call, what.timeout_ms
             )
             return
@@ -67,12 +70,12 @@ class Operations:
     def _send(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
-        self.dispatcher.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
+        self._acceptance.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
 
     def _stream(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
-        call.invocation = self.dispatcher.accept(
+        call.invocation = self._acceptance.accept(
             session.namespace, session.identity, sender, what.stream, call, what.timeout_ms, streaming=True
         )
 

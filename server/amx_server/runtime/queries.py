@@ -9,7 +9,6 @@ from google.protobuf.message import DecodeError
 from amx.v1 import engine_pb2, link_pb2, message_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.errors import not_found
-from amx_server.runtime.dispatch import Dispatcher
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.versions import precedence
@@ -35,10 +34,9 @@ def page_size(asked: int) -> int:
 class Queries:
     """Listings and descriptions of one engine."""
 
-    def __init__(self, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(self, clock: Clock, store: Store) -> None:
         self._clock = clock
         self._store = store
-        self._dispatcher = dispatcher
 
     # --- agents ------------------------------------------------------------------------------------------------------
 

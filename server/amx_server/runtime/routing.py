@@ -10,8 +10,8 @@ from typing import Protocol, runtime_checkable
 from amx.v1 import common_pb2, message_pb2
 from amx_server.core import errors
 from amx_server.core.errors import AmxError
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.content import describe
-from amx_server.runtime.dispatch import Dispatcher
 from amx_server.runtime.instances import Agent, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
@@ -34,8 +34,8 @@ class Follower(Protocol):
 class Routing:
     """Asks the routers of a namespace, the highest order first, until one names an agent."""
 
-    def __init__(self, dispatcher: Dispatcher) -> None:
-        self._dispatcher = dispatcher
+    def __init__(self, acceptance: Acceptance) -> None:
+        self._acceptance = acceptance
 
     def route(
         self,
@@ -60,9 +60,9 @@ class Routing:
         original.CopyFrom(message)
         question = json.dumps(describe(original), ensure_ascii=False, separators=(",", ":")).encode()
         deliver = partial(
-            self._dispatcher.accept, namespace, identity, sender, original, sink, timeout_ms, one_way, streaming
+            self._acceptance.accept, namespace, identity, sender, original, sink, timeout_ms, one_way, streaming
         )
-        _Question(self._dispatcher, namespace, identity, original, sink, question, routers, deliver).ask()
+        _Question(self._acceptance, namespace, identity, original, sink, question, routers, deliver).ask()
 
 
 class _Question:
@@ -70,7 +70,7 @@ class _Question:
 
     def __init__(
         self,
-        dispatcher: Dispatcher,
+        acceptance: Acceptance,
         namespace: Namespace,
         identity: Identity,
         message: message_pb2.Message,
@@ -79,7 +79,7 @@ class _Question:
         routers: list[Agent],
         deliver: Callable[[], object],
     ) -> None:
-        self._dispatcher = dispatcher
+        self._acceptance = acceptance
         self._namespace = namespace
         self._identity = identity
         self._message = message
@@ -99,7 +99,7 @@ class _Question:
         request.payload.data = self._question
         try:
             # The caller asks for delivery, not for the router: the router's own permissions are not asked of it.
-            self._dispatcher.accept(self._namespace, self._identity, "engine", request, self, ROUTE_TIMEOUT_MS)
+            self._acceptance.accept(self._namespace, self._identity, "engine", request, self, ROUTE_TIMEOUT_MS)
         except AmxError as error:
             self._sink.fail(error.to_failure())
 

@@ -15,7 +15,8 @@ from itertools import count
 from amx.v1 import agent_pb2, common_pb2, engine_pb2, message_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.errors import AmxError, invalid, not_found
-from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher
+from amx_server.runtime.acceptance import Acceptance
+from amx_server.runtime.dispatch import DEFAULT_KEY
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.timing import ScheduleState
@@ -70,10 +71,10 @@ class Schedule:
 class Schedules:
     """Every schedule of one engine."""
 
-    def __init__(self, clock: Clock, store: Store, dispatcher: Dispatcher) -> None:
+    def __init__(self, clock: Clock, store: Store, acceptance: Acceptance) -> None:
         self._clock = clock
         self._store = store
-        self._dispatcher = dispatcher
+        self._acceptance = acceptance
         self._identity = Identity("schedule", "", ("admin",), frozenset({"*"}))
         self._all: dict[tuple[str, str, str, str], Schedule] = {}  # (namespace, agent, key, name)
         self._per_instance: dict[tuple[str, str, str], int] = {}
@@ -252,7 +253,7 @@ class Schedules:
         invocations: list[Invocation] = []
         for occurrence in occurrences:
             inv = self._prepare(schedule, f"schedule:{schedule.id}:{occurrence}")
-            commit.insert += (self._dispatcher.stored_message(namespace, inv),)
+            commit.insert += (self._acceptance.stored_message(namespace, inv),)
             invocations.append(inv)
         if schedule.state.definition.WhichOneof("timing") == "fixed_delay_ms":
             invocations[-1].on_end = partial(self._run_ended, schedule)
@@ -274,7 +275,7 @@ class Schedules:
             sent_at_ms=self._clock.now_ms(),
         )
         message.payload.CopyFrom(definition.payload)
-        return self._dispatcher.prepare_stored(schedule.agent.namespace, self._identity, message)
+        return self._acceptance.prepare_stored(schedule.agent.namespace, self._identity, message)
 
     def _fired(
         self,
@@ -293,9 +294,9 @@ class Schedules:
                 self._put(schedule)
             self._plan(schedule, _RETRY_SECONDS)
             return
-        self._dispatcher.counters.schedule_runs += len(invocations)
+        self._acceptance.counters.schedule_runs += len(invocations)
         for inv in invocations:
-            self._dispatcher.stored_with_commit(schedule.agent.namespace, inv, commit)
+            self._acceptance.stored_with_commit(schedule.agent.namespace, inv, commit)
 
     def _run_ended(self, schedule: Schedule, inv: Invocation) -> None:
         if schedule.alive and schedule.state.completed(self._clock.now_ms(), self._clock.monotonic()):
@@ -339,9 +340,9 @@ class Schedules:
         schedule = self._find(namespace, schedule_id)
         inv = self._prepare(schedule, "")
         commit = Commit(done=_logged)
-        commit.insert += (self._dispatcher.stored_message(schedule.agent.namespace, inv),)
+        commit.insert += (self._acceptance.stored_message(schedule.agent.namespace, inv),)
         await self._stored(commit)
-        self._dispatcher.stored_with_commit(schedule.agent.namespace, inv, commit)
+        self._acceptance.stored_with_commit(schedule.agent.namespace, inv, commit)
         return inv.message.message_id
 
     async def _stored(self, commit: Commit) -> None:

@@ -1,0 +1,404 @@
+"""How messages come in: checked, admitted, stored first if they are durable, then handed to the dispatcher."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from amx.v1 import common_pb2, link_pb2, message_pb2
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError, invalid, not_found, unavailable
+from amx_server.runtime.breaker import CircuitState
+from amx_server.runtime.definitions import MAX_DURATION_MS
+from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, Dispatcher, failure_of
+from amx_server.runtime.instances import Agent, HandlerState, Invocation, ReplySink
+from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.placement import Placement
+from amx_server.runtime.timers import Timers
+from amx_server.security.identity import Identity
+from amx_server.storage.interface import Commit, MessageState, Store, StoredMessage
+from amx_server.telemetry.logs import get_logger
+
+if TYPE_CHECKING:
+    from amx_server.runtime.routing import Routing
+
+log = get_logger(__name__)
+
+
+class Acceptance:
+    """Takes messages in, from callers, from handlers' commits and from the store."""
+
+    routing: Routing
+
+    def __init__(
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        timers: Timers,
+        placement: Placement,
+        dispatcher: Dispatcher,
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._now = clock.monotonic
+        self._store = store
+        self._timers = timers
+        self._placement = placement
+        self._dispatcher = dispatcher
+        self.counters = dispatcher.counters
+        self._seqs = count(store.next_seq)
+        self._answers: set[asyncio.Task[None]] = set()
+        self.draining = False
+        """New work is refused: the engine is about to stop."""
+        self.storage_failure: common_pb2.Failure | None = None
+        """Why the last message could not be stored; None: it could."""
+
+    def accept(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        sender: str,
+        message: message_pb2.Message,
+        sink: ReplySink,
+        timeout_ms: int = 0,
+        one_way: bool = False,
+        streaming: bool = False,
+    ) -> Invocation | None:
+        """Takes a message in. `sink` gets exactly one outcome, possibly before this returns.
+
+        Returns the invocation, or None where there is none of its own (routed, or joined to an earlier one).
+        Raises AmxError if the message cannot be accepted; nothing has happened then.
+        """
+        agent = namespace.agents.get(message.agent)
+        if agent is None:
+            if message.agent:
+                raise not_found(
+                    "AGENT_UNKNOWN",
+                    f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}';"
+                    " check the name, or start the process that hosts it",
+                    agent=message.agent,
+                )
+            self.routing.route(namespace, identity, sender, message, sink, timeout_ms, one_way, streaming)
+            return None
+        if self.draining:
+            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
+        handler = self.choose_handler(agent, message)
+        spec = handler.spec
+        if spec.permissions:
+            for permission in spec.permissions:
+                identity.require(permission, f"{agent.name}#{handler.name}")
+        key = message.key
+        if not key:
+            key = message.key = DEFAULT_KEY
+        self._check(message, key)
+        now = self._now()
+        namespace.quota.admit(now)
+        message.sender = sender
+
+        durability = message.durability or spec.durability
+        durable = durability == DURABLE or (one_way and durability != VOLATILE)
+        if message.delay_ms and not durable:
+            raise invalid("INVALID_INPUT", "delay_ms needs a durable message: this one would be lost with the engine")
+        if message.idempotency_key:
+            if durable:
+                message.message_id = message.message_id or f"idempotent:{message.idempotency_key}"
+            else:
+                joined = namespace.idempotent.join(f"{agent.name}/{message.idempotency_key}", sink)
+                if joined is None:
+                    return None
+                sink = joined
+        active = agent.active
+        if not durable and (active is None or not active.hosts):
+            failure = unavailable(
+                "NO_WORKER",
+                f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
+                agent=agent.name,
+            )
+            sink.fail(failure.to_failure())
+            return None
+        breaker = handler.breaker
+        if breaker is not None and breaker.open and not durable and breaker.state(now) is CircuitState.OPEN:
+            sink.fail(breaker.refusal(f"{agent.name}#{handler.name}", now).to_failure())
+            return None
+
+        instance = agent.instances.get(key)
+        if instance is None:
+            try:
+                instance = self._placement.wake(agent, key, now)
+            except AmxError as error:
+                if not message.idempotency_key:
+                    raise
+                sink.fail(error.to_failure())  # others may have joined already
+                return None
+        inv = Invocation(self._dispatcher.next_id(), instance, handler, message, sink)
+        inv.streaming = streaming
+        priority = message.priority
+        if priority:
+            inv.priority = priority if 1 <= priority <= 5 else NORMAL
+        if not one_way:
+            inv.deadline = now + (
+                min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._config.delivery.default_timeout
+            )
+        if message.ttl_ms:
+            inv.expires_at = now + message.ttl_ms / 1000
+        if inv.deadline or inv.expires_at:
+            due = min(inv.deadline or inv.expires_at, inv.expires_at or inv.deadline)
+            inv.token = self._dispatcher.deadlines.add(inv, due)
+        if durable:
+            try:
+                self._dispatcher.check_room(instance)
+                self._store_first(namespace, inv, one_way)
+            except AmxError:
+                self._dispatcher.end(inv)
+                raise
+        elif instance.storing:
+            # Durable messages that came earlier are on their way to disk: queue behind them.
+            instance.storing += 1
+            self._store.submit(Commit(done=partial(self._after_earlier, inv, one_way)))
+        else:
+            self._dispatcher.enqueue(inv)
+            if one_way and inv.sink is not None:
+                inv.sink = None
+                sink.accepted(message.message_id or f"inv-{inv.id}", False)
+        self.counters.messages_accepted += 1
+        return inv
+
+    def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
+        """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""
+        name = message.handler
+        if not name:
+            version = agent.active
+            if version is None:
+                raise unavailable(
+                    "NO_WORKER", f"agent '{agent.name}' has no version in use; start a process that hosts it"
+                )
+            name = message.handler = version.spec.choose(message.type)
+        handler = agent.handlers.get(name)
+        if handler is None:
+            raise not_found(
+                "HANDLER_UNKNOWN",
+                f"agent '{agent.name}' has no handler '{name}'; it has: {', '.join(sorted(agent.handlers)) or 'none'}",
+                agent=agent.name,
+                handler=name,
+            )
+        return handler
+
+    def _check(self, message: message_pb2.Message, key: str) -> None:
+        if message.ttl_ms > MAX_DURATION_MS:
+            message.ttl_ms = MAX_DURATION_MS
+        if message.delay_ms > MAX_DURATION_MS:
+            message.delay_ms = MAX_DURATION_MS
+        limits = self._config.limits
+        if len(key) * 4 > limits.max_key_bytes and len(key.encode()) > limits.max_key_bytes:
+            raise invalid(
+                "KEY_TOO_LONG", f"the instance key has {len(key.encode())} bytes, {limits.max_key_bytes} are allowed"
+            )
+        headers = message.headers
+        if headers:
+            size = sum(len(name.encode()) + len(value.encode()) for name, value in headers.items())
+            if size > limits.max_header_bytes:
+                raise invalid(
+                    "HEADERS_TOO_LARGE",
+                    f"the headers have {size} bytes together, {limits.max_header_bytes} are allowed;"
+                    " put large values into the payload",
+                )
+
+    def stored_message(self, namespace: Namespace, inv: Invocation) -> StoredMessage:
+        """The row that `inv` is stored as. Mints the message id and the sequence number where they are missing."""
+        message = inv.message
+        inv.seq = next(self._seqs)
+        if not message.message_id:
+            message.message_id = f"msg-{self._store.generation}-{inv.seq}"
+        now_ms = self._clock.now_ms()
+        inv.accepted_at_ms = now_ms
+        return StoredMessage(
+            inv.seq,
+            namespace.name,
+            message.message_id,
+            inv.instance.agent.name,
+            inv.instance.key,
+            inv.handler.name,
+            inv.priority,
+            now_ms,
+            message.SerializeToString(),
+            available_at_ms=now_ms + message.delay_ms if message.delay_ms else 0,
+            expires_at_ms=now_ms + message.ttl_ms if message.ttl_ms else 0,
+        )
+
+    def _store_first(self, namespace: Namespace, inv: Invocation, one_way: bool) -> None:
+        message = inv.message
+        message.durability = DURABLE
+        row = self.stored_message(namespace, inv)
+        namespace.quota.require_room(len(row.body))
+        namespace.quota.store(len(row.body))
+        inv.instance.storing += 1
+        commit = Commit(done=_nothing, insert=(row,))
+        commit.done = partial(self._stored, namespace, inv, one_way, commit)
+        self._store.submit(commit)
+
+    def _stored(
+        self, namespace: Namespace, inv: Invocation, one_way: bool, commit: Commit, error: BaseException | None
+    ) -> None:
+        instance = inv.instance
+        instance.storing -= 1
+        sink = inv.sink
+        if error is not None:
+            namespace.quota.store(-len(commit.insert[0].body))
+            self._dispatcher.end(inv)
+            self.storage_failure = failure_of(error)
+            if sink is not None:
+                sink.fail(self.storage_failure)
+        elif commit.duplicates:
+            self.counters.duplicates += 1
+            namespace.quota.store(-len(commit.insert[0].body))
+            self._dispatcher.end(inv)
+            if sink is None:
+                pass
+            elif one_way:
+                sink.accepted(inv.message.message_id, True)
+            else:
+                self._join_stored(namespace, inv.message.message_id, sink)
+        else:
+            self.storage_failure = None
+            if inv.done:  # cancelled, or its deadline passed meanwhile
+                self._dispatcher.finish_stored(inv, MessageState.CANCELLED, inv.failure)
+                return
+            namespace.durable[inv.message.message_id] = inv
+            if one_way:
+                inv.sink = None
+                if sink is not None:
+                    sink.accepted(inv.message.message_id, False)
+            self.enqueue_stored(inv)
+
+    def prepare_stored(self, namespace: Namespace, identity: Identity, message: message_pb2.Message) -> Invocation:
+        """The invocation of a durable one-way message that is to be stored with somebody's commit.
+
+        Raises AmxError if it cannot be accepted. Follow with `stored_message`, then `stored_with_commit`.
+        """
+        agent = namespace.agents.get(message.agent)
+        if agent is None:
+            raise not_found(
+                "AGENT_UNKNOWN",
+                f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}'",
+                agent=message.agent,
+            )
+        handler = self.choose_handler(agent, message)
+        for permission in handler.spec.permissions:
+            identity.require(permission, f"{agent.name}#{handler.name}")
+        key = message.key
+        if not key:
+            key = message.key = DEFAULT_KEY
+        self._check(message, key)
+        now = self._now()
+        instance = self._placement.wake(agent, key, now)
+        self._dispatcher.check_room(instance)
+        message.durability = DURABLE
+        inv = Invocation(self._dispatcher.next_id(), instance, handler, message, None)
+        if message.priority:
+            inv.priority = message.priority if 1 <= message.priority <= 5 else NORMAL
+        return inv
+
+    def stored_with_commit(self, namespace: Namespace, inv: Invocation, commit: Commit) -> None:
+        """The commit that held the message of `inv` is on disk."""
+        message = inv.message
+        if message.message_id in commit.duplicates:
+            self.counters.duplicates += 1
+            self._dispatcher.end(inv)
+            return
+        self.counters.messages_accepted += 1
+        namespace.durable[message.message_id] = inv
+        namespace.quota.store(message.ByteSize())
+        if message.ttl_ms:
+            inv.expires_at = self._now() + message.ttl_ms / 1000
+            inv.token = self._dispatcher.deadlines.add(inv, inv.expires_at)
+        self.enqueue_stored(inv)
+
+    def enqueue_stored(self, inv: Invocation) -> None:
+        """Queues a message that is on disk, now or after its delay."""
+        delay_ms = inv.message.delay_ms
+        if delay_ms and inv.attempt == 0:
+            self._timers.at(self._now() + delay_ms / 1000, partial(self._dispatcher.enqueue, inv))
+        else:
+            self._dispatcher.enqueue(inv)
+
+    def _after_earlier(self, inv: Invocation, one_way: bool, error: BaseException | None) -> None:
+        inv.instance.storing -= 1
+        if inv.done:
+            return
+        sink = inv.sink
+        self._dispatcher.enqueue(inv)
+        if one_way and sink is not None and inv.sink is not None:
+            inv.sink = None
+            sink.accepted(inv.message.message_id or f"inv-{inv.id}", False)
+
+    def _join_stored(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
+        """Gives `sink` the outcome of an earlier message with this id, now or when it is known."""
+        earlier = namespace.durable.get(message_id)
+        if earlier is not None and not earlier.done:
+            if earlier.waiters is None:
+                earlier.waiters = []
+            earlier.waiters.append(partial(self._join_stored, namespace, message_id, sink))
+            return
+        task = asyncio.get_running_loop().create_task(self._answer_from_store(namespace, message_id, sink))
+        self._answers.add(task)
+        task.add_done_callback(self._answers.discard)
+
+    async def _answer_from_store(self, namespace: Namespace, message_id: str, sink: ReplySink) -> None:
+        try:
+            await self._store.flush()
+            row = await self._store.message(namespace.name, message_id)
+        except AmxError as error:
+            sink.fail(error.to_failure())
+            return
+        if row is None:
+            sink.fail(not_found("MESSAGE_UNKNOWN", f"message '{message_id}' is no longer kept").to_failure())
+            return
+        if row.state == MessageState.PENDING:
+            failure = unavailable(
+                "NO_WORKER", f"message '{message_id}' is stored and waits for a version of its agent that takes it"
+            )
+            sink.fail(failure.to_failure())
+            return
+        reply = link_pb2.Reply.FromString(row.outcome) if row.outcome else link_pb2.Reply()
+        if reply.HasField("failure"):
+            sink.fail(reply.failure)
+        else:
+            sink.result(reply.result)
+
+    def restore(self, namespace: Namespace, row: StoredMessage) -> None:
+        """Takes a stored message up again after a restart. One whose agent is not known any more stays stored."""
+        try:
+            message = message_pb2.Message.FromString(row.body)
+        except DecodeError:
+            log.error("stored_message_unreadable", message_id=row.message_id, seq=row.seq)
+            return
+        agent = namespace.agents.get(row.agent)
+        handler = agent.handlers.get(row.handler) if agent else None
+        if agent is None or handler is None:
+            log.error("stored_message_without_agent", message_id=row.message_id, agent=row.agent, handler=row.handler)
+            return
+        now, now_ms = self._now(), self._clock.now_ms()
+        instance = agent.instances.get(row.key) or self._placement.wake(agent, row.key, now)
+        inv = Invocation(self._dispatcher.next_id(), instance, handler, message, None)
+        inv.seq = row.seq
+        inv.attempt = row.attempts
+        inv.priority = row.priority
+        inv.accepted_at_ms = row.accepted_at_ms
+        namespace.durable[row.message_id] = inv
+        if row.expires_at_ms:
+            inv.expires_at = now + (row.expires_at_ms - now_ms) / 1000
+            inv.token = self._dispatcher.deadlines.add(inv, inv.expires_at)
+        if row.available_at_ms > now_ms:
+            self._timers.at(now + (row.available_at_ms - now_ms) / 1000, partial(self._dispatcher.enqueue, inv))
+        else:
+            self._dispatcher.enqueue(inv)
+
+
+def _nothing(error: BaseException | None) -> None:
+    """Replaced before the commit is submitted."""

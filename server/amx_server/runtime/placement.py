@@ -1,0 +1,161 @@
+"""Where instances live: awake or asleep, on which link, with which memory. Messages are not here."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from itertools import count
+from typing import TYPE_CHECKING
+
+from amx_server.core.clock import Clock
+from amx_server.core.config import EngineConfig
+from amx_server.core.errors import AmxError, exhausted
+from amx_server.memory.instance_memory import InstanceMemory
+from amx_server.runtime.instances import Agent, Instance
+from amx_server.runtime.timers import Timers
+from amx_server.storage.interface import Store
+from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.metrics import EngineCounters
+
+if TYPE_CHECKING:
+    from amx_server.runtime.links import LinkSession
+
+log = get_logger(__name__)
+
+
+class Placement:
+    """Wakes instances, gives them a link and their memory, and puts them to sleep."""
+
+    advance: Callable[[Instance], None]  # called when the memory of an instance has been read
+
+    def __init__(
+        self, config: EngineConfig, clock: Clock, store: Store, timers: Timers, counters: EngineCounters
+    ) -> None:
+        self._config = config
+        self._clock = clock
+        self._now = clock.monotonic
+        self._store = store
+        self._timers = timers
+        self._counters = counters
+        # An epoch never repeats, not even over restarts: what an older engine placed is fenced by the generation.
+        self._epochs = count((store.generation << 40) + 1)
+        self.loads: set[asyncio.Task[None]] = set()
+        """Memories that are being read."""
+        self.instances = 0
+        """Instances awake."""
+
+    def wake(self, agent: Agent, key: str, now: float) -> Instance:
+        """The instance `key` of `agent`, created if it is not awake. Raises AmxError at the limit of instances."""
+        instance = agent.instances.get(key)
+        if instance is None:
+            if self.instances >= self._config.limits.max_instances:
+                raise exhausted(
+                    "INSTANCE_LIMIT",
+                    f"{self.instances} instances are awake, limits.max_instances allows no more;"
+                    " wait for idle ones to hibernate, or raise the limit",
+                    retry_delay_ms=1000,
+                )
+            instance = agent.instances[key] = Instance(agent, key)
+            instance.last_active = now
+            if agent.hibernated.pop(key, None) is not None:
+                self._counters.wakes += 1
+            self.instances += 1
+        return instance
+
+    def hibernate(self, instance: Instance) -> bool:
+        """Puts an idle instance to sleep: its place and its memory in RAM are given up. False if it is not idle."""
+        if instance.busy or instance.storing or instance.loading or instance.mailbox or instance.operations:
+            return False
+        agent = instance.agent
+        del agent.instances[instance.key]
+        self.instances -= 1
+        kept = self._config.instances.hibernated_kept
+        if kept and len(agent.hibernated) >= kept:
+            del agent.hibernated[next(iter(agent.hibernated))]
+        if kept:
+            agent.hibernated[instance.key] = instance.last_active
+        self.leave(instance)
+        return True
+
+    def leave(self, instance: Instance) -> None:
+        """Takes the instance off its link."""
+        link = instance.link
+        if link is not None and instance.epoch and link.open:
+            item = link.outbox.add(16)
+            item.deactivate.epochs.append(instance.epoch)
+        instance.link = None
+        instance.epoch = 0
+        instance.link_version = -1
+
+    def slot(self, instance: Instance) -> LinkSession | None:
+        """The link that may run a message of this instance now, placing the instance if need be; None if there is
+        none with credit: the agent's ready queue is served when one has.
+        """
+        active = instance.agent.active
+        link = instance.link
+        if link is not None and instance.version is active and link.accepting and link.in_flight < link.credit:
+            return link
+        if active is None:
+            return None
+        hosts = active.hosts
+        size = len(hosts)
+        for offset in range(size):
+            candidate = hosts[(active.turn + offset) % size]
+            if candidate.accepting and candidate.in_flight < candidate.credit:
+                active.turn = (active.turn + offset + 1) % size
+                if candidate is not link or instance.version is not active:
+                    running = instance.running
+                    if instance.delivering or instance.concurrent or (running is not None and running.link is not None):
+                        return None  # it must not run in two places; it moves when the last one has ended
+                    self.leave(instance)
+                    instance.link = candidate
+                    instance.version = active
+                    instance.epoch = next(self._epochs)
+                return candidate
+        for host in hosts:
+            host.starved = True
+        return None
+
+    def needs_memory(self, instance: Instance) -> bool:
+        """Whether the instance must first read its memory from the store; starts that if so."""
+        if instance.memory is not None:
+            return False
+        active = instance.agent.active
+        if active is None or not active.spec.memories:
+            return False
+        if not active.spec.persistent:
+            instance.memory = InstanceMemory()
+            return False
+        if not instance.loading:
+            instance.loading = True
+            task = asyncio.get_running_loop().create_task(self._load_memory(instance))
+            self.loads.add(task)
+            task.add_done_callback(self.loads.discard)
+        return True
+
+    async def _load_memory(self, instance: Instance) -> None:
+        agent = instance.agent
+        try:
+            rows = await self._store.memory(agent.namespace.name, agent.name, instance.key)
+        except AmxError as error:
+            log.error("memory_unreadable", instance=instance.address, reason=error.reason, error=error.message)
+            self._timers.at(self._now() + 1.0, partial(self._retry_load, instance))
+            return
+        memory = InstanceMemory()
+        memory.load(rows)
+        instance.memory = memory
+        instance.link_version = -1
+        instance.loading = False
+        self.advance(instance)
+
+    def _retry_load(self, instance: Instance) -> None:
+        instance.loading = False
+        self.advance(instance)
+
+    def void_memory(self, instance: Instance) -> None:
+        """Drops what the engine and the link hold of the instance's memory; it is read again when next needed."""
+        instance.memory = None
+        instance.link_version = -1
+        if not instance.delivering and not instance.concurrent:
+            self.leave(instance)
