@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 import threading
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, TypeVar
 
 from amx_engine._errors import NOT_FOUND, PERMISSION_DENIED, UNKNOWN, AmxError
@@ -16,6 +18,24 @@ T = TypeVar("T")
 _MISSING = frozenset({"NoSuchKey", "NoSuchBucket", "404", "NotFound"})
 _DENIED = frozenset({"AccessDenied", "InvalidAccessKeyId", "SignatureDoesNotMatch", "403"})
 _BUSY = frozenset({"SlowDown", "ServiceUnavailable", "InternalError", "RequestTimeout", "500", "503"})
+
+
+class ObjectContent(bytes):
+    """The content of an object: bytes that can also be read like a file opened in binary mode.
+
+    So `json.loads(content)` takes it, and so does whatever wants a file: `pandas.read_json(content)`.
+    """
+
+    mode = "rb"
+
+    @cached_property
+    def _file(self) -> io.BytesIO:
+        return io.BytesIO(self)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):  # what bytes do not have, files do not lend them
+            raise AttributeError(name)
+        return getattr(self._file, name)
 
 
 class S3Connector:
@@ -54,13 +74,12 @@ class S3Connector:
 
         return await self._run(f"listing s3://{bucket}/{prefix}", work)
 
-    async def get_object(self, bucket: str, key: str) -> bytes:
-        """The content of an object, whole."""
+    async def get_object(self, bucket: str, key: str) -> ObjectContent:
+        """The content of an object, whole: bytes that can also be read like a file."""
 
-        def work(client: Any) -> bytes:
+        def work(client: Any) -> ObjectContent:
             with client.get_object(Bucket=bucket, Key=key)["Body"] as body:
-                data: bytes = body.read()
-            return data
+                return ObjectContent(body.read())
 
         return await self._run(f"reading s3://{bucket}/{key}", work)
 
