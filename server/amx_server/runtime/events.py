@@ -478,34 +478,34 @@ class Events:
         """
         active = group.agent.active
         remembers = bool(group.agent.memories)
-        link: LinkSession | None = None
-        delivery: Delivery | None = None
+        link: object = self  # of the delivery being filled; at first nobody's
+        delivery = Delivery(event, handler)
         instances = group.instances
         for index, instance in enumerate(instances):
-            if (
+            ready = (
                 instance.running is None
                 and instance.mailbox is None
                 and instance.operations is None
                 and instance.version is active
-                and instance.link is not None
-                and instance.link.accepting
                 and (
                     not remembers or (instance.memory is not None and instance.link_version == instance.memory.version)
                 )
-            ):
-                pass
-            elif not self._activate(group, instances, index, remembers):
-                alone.append((instances[index], handler))
-                continue
-            else:
-                instance = instances[index]
-            if instance.link is not link or delivery is None:
-                link = instance.link
-                assert link is not None
-                delivery = next((d for known, d in deliveries if known is link and d.handler is handler), None)
-                if delivery is None:
-                    delivery = Delivery(event, handler)
-                    deliveries.append((link, delivery))
+            )
+            if not ready or instance.link is not link:
+                placed = instance.link
+                if not ready or placed is None or not placed.accepting:
+                    if not self._activate(group, instances, index, remembers):
+                        alone.append((instances[index], handler))
+                        continue
+                    instance = instances[index]
+                    placed = instance.link
+                    assert placed is not None
+                if placed is not link:
+                    link = placed
+                    known = next((d for other, d in deliveries if other is placed and d.handler is handler), None)
+                    delivery = known or Delivery(event, handler)
+                    if known is None:
+                        deliveries.append((placed, delivery))
             delivery.epochs.append(instance.epoch)
             delivery.targets.append(instance)
 
@@ -568,13 +568,15 @@ class Events:
             return
         link.in_flight -= 1
         failures = 0
-        told: set[int] = set()
-        for target in delivered.targets:
-            if target.index >= len(delivery.targets) or target.index in told:
-                log.warning("delivery_target_unknown", link_id=link.link_id, index=target.index)
-                continue
-            told.add(target.index)
-            failures += self._target_done(link, delivery, target)
+        targets = delivered.targets
+        if targets:
+            told: set[int] = set()
+            for target in targets:
+                if target.index >= len(delivery.targets) or target.index in told:
+                    log.warning("delivery_target_unknown", link_id=link.link_id, index=target.index)
+                    continue
+                told.add(target.index)
+                failures += self._target_done(link, delivery, target)
         now = self._now()
         seconds = now - delivery.started
         stats = delivery.handler.stats
@@ -601,7 +603,7 @@ class Events:
         for instance in delivery.targets:
             instance.delivering -= 1
             instance.last_active = now
-            if not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
+            if (instance.mailbox is not None or instance.operations is not None) and not instance.delivering:
                 advance(instance)
         monitors = self._dispatcher.monitors
         namespace = delivery.handler.agent.namespace
