@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import boto3
@@ -14,13 +14,16 @@ BUCKET = "data-lake-raw"
 PREFIX = "daily-exports/"
 
 _CATEGORIES = ("Groceries", "  travel", "RENT ", "Salary", "books", " Coffee ")
-_FIRST_DAY = datetime(2025, 3, 7, tzinfo=UTC)  # a Friday: the days after it are a weekend
+_FIRST_DAY = datetime(2025, 3, 7)  # a Friday: the days after it are a weekend
 _ROWS = 200
 _REPEATED = 15
 
 
 def daily_exports() -> dict[str, list[dict[str, Any]]]:
-    """Rows by object key. Amounts are text, categories are written in many ways, and some rows come twice in a file."""
+    """Rows by object key. Amounts are text, categories are written in many ways, and some rows come twice in a file.
+
+    Times are UTC.
+    """
     chance = random.Random(20250307)
     exports = {}
     for day in range(3):

@@ -7,7 +7,7 @@ import contextlib
 import os
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -162,7 +162,7 @@ def test_ingestion_program_indexes_every_transaction_once_and_clean(
     exported = {row["transaction_id"]: row for rows in daily_exports().values() for row in rows}
     assert f"'loaded_count': {len(exported)}" in done.stdout
     found = asyncio.run(documents(search))
-    assert Counter(one["transaction_id"] for one in found) == Counter(exported)
+    assert Counter(one["transaction_id"] for one in found) == Counter(exported.keys())
     for one in found:
         row = exported[one["transaction_id"]]
         moment = datetime.fromisoformat(row["timestamp"])
@@ -170,7 +170,11 @@ def test_ingestion_program_indexes_every_transaction_once_and_clean(
         assert one["category"] == row["category"].strip().lower()
         assert one["is_weekend"] is (moment.weekday() >= 5)
         assert one["year_month"] == "2025-03"
-        assert datetime.fromisoformat(one["timestamp"]) == moment
+        assert datetime.fromisoformat(one["timestamp"]) == moment.replace(tzinfo=UTC)
+
+
+# The specification's program uses what pandas 3 announces to drop in its fourth version.
+ignore_pandas = pytest.mark.filterwarnings("ignore:Series.dt.weekday")
 
 
 @pytest.fixture
@@ -196,6 +200,7 @@ async def test_ingestion_without_its_bucket_alerts_and_returns_nothing(
     assert "data-lake-raw" in alert.content["message"]
 
 
+@ignore_pandas
 async def test_ingestion_without_a_search_engine_returns_what_it_had(
     services_of_ingestion: services.Environment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
