@@ -58,6 +58,11 @@ def clear(name: str) -> memory_pb2.MemoryChange:
 class Rows:
     """A store of one instance's rows: what a Store does with the memory part of a commit."""
 
+    @property
+    def entries(self) -> list[MemoryRow]:
+        """Rows of entries: all but the one that keeps the version."""
+        return [row for row in self.rows.values() if row.name]
+
     def __init__(self) -> None:
         self.rows: dict[tuple[str, str], MemoryRow] = {}
 
@@ -278,7 +283,7 @@ def test_memory_of_a_definition_that_becomes_persistent_is_stored_with_the_next_
     apply(memory, [put("m", '"b"', b"2")], rows=rows, specs=persistent)
     assert content(rows.reload(), specs=persistent) == {"m": [('"a"', b"1"), ('"b"', b"2")]}
     apply(memory, [put("m", '"c"', b"3")], rows=rows, specs=volatile)
-    assert not rows.rows and memory.stored_bytes == 0
+    assert not rows.entries and memory.stored_bytes == 0
     assert len(content(memory, specs=volatile)["m"]) == 3
 
 
@@ -309,7 +314,15 @@ def test_memory_several_steps_in_one_commit_leave_what_the_last_left() -> None:
     step(put("m", '"new"', b"1"))
     step(clear("m"))
     rows.write(commit)
-    assert not rows.rows
+    assert not rows.entries
+
+
+def test_memory_version_does_not_go_back_when_entries_are_removed_and_read_again() -> None:
+    rows, memory = Rows(), InstanceMemory()
+    apply(memory, [put("orders", '"a"', b"1")], rows=rows)
+    apply(memory, [remove("orders", '"a"')], rows=rows)
+    assert rows.reload().version == memory.version == 2
+    assert not content(rows.reload())
 
 
 def test_memory_search_is_ordered_bounded_and_by_prefix() -> None:

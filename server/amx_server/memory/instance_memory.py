@@ -22,6 +22,7 @@ MAP = agent_pb2.MEMORY_KIND_MAP
 SET = agent_pb2.MEMORY_KIND_SET
 LIST = agent_pb2.MEMORY_KIND_LIST
 
+_VERSION_ROW = ""  # name of the row that keeps the version where nothing else does; no memory has an empty name
 _ENTRY_OVERHEAD = 16  # bytes of framing that an entry costs in an image, rounded up
 _PRUNE_INTERVAL_MS = 1000  # expired entries are invisible at once, and looked for at most this often
 
@@ -119,6 +120,9 @@ class InstanceMemory:
         Rows of memories that the present definition lacks are kept: an older version may be rolled back to.
         """
         for row in rows:
+            if row.name == _VERSION_ROW:
+                self.version = max(self.version, row.version)
+                continue
             memory = self._memories.get(row.name)
             if memory is None:
                 memory = self._memories[row.name] = _Memory(persistent=True)
@@ -412,6 +416,9 @@ class InstanceMemory:
                 for put in commit.memory_put
                 if put[:3] != owner or not (put[3].name in cleared or (put[3].name, put[3].entry) in removed)
             )
+        if not puts and (removed or cleared):
+            # The version lives in the rows; without one of this version it would go back when they are read again.
+            puts.append((namespace, agent, key, MemoryRow(_VERSION_ROW, "", b"", 0, version, 0)))
         commit.memory_put += tuple(puts)
 
 
