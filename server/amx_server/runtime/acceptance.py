@@ -92,7 +92,7 @@ class Acceptance:
         spec = handler.spec
         if spec.permissions:
             for permission in spec.permissions:
-                identity.require(permission, f"{agent.name}#{handler.name}")
+                identity.require(permission, f"calling {agent.name}#{handler.name}")
         key = message.key
         if not key:
             key = message.key = DEFAULT_KEY
@@ -290,7 +290,7 @@ class Acceptance:
             )
         handler = self.choose_handler(agent, message)
         for permission in handler.spec.permissions:
-            identity.require(permission, f"{agent.name}#{handler.name}")
+            identity.require(permission, f"calling {agent.name}#{handler.name}")
         key = message.key
         if not key:
             key = message.key = DEFAULT_KEY
