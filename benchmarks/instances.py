@@ -92,7 +92,6 @@ class Instances:
     async def hibernate(self, keys: list[str]) -> None:
         """Puts idle instances to sleep, and lets the worker's link hear of it."""
         instances = self._engine.namespace("default").agents[AGENT].instances
-        now = self._engine.clock.monotonic()
         for key in keys:
             if not self._engine.placement.hibernate(instances[key]):
                 raise RuntimeError(f"instance {key} is not idle")
