@@ -16,7 +16,7 @@ from pathlib import Path
 
 from amx.v1 import engine_pb2
 from amx_engine import AmxEngine, AmxError
-from tests.process.harness import PATIENCE, EngineProcess, WorkerProcess, client, unary, until
+from tests.process.harness import PATIENCE, EngineProcess, WorkerProcess, client, hosted, unary, until
 
 KEYS = 8
 SENDERS = 24
@@ -93,6 +93,7 @@ async def kill_rounds(
                 say(f"kill {kill}: {len(ledger.acknowledged)} messages acknowledged so far")
             stopping.set()
             await asyncio.wait_for(asyncio.gather(*senders), SEND_TIMEOUT)
+            await hosted(engine.address, "Counter")
             await _check(application, engine.address, ledger, seed)
         return Report(kills, len(ledger.acknowledged), ledger.duplicates, ledger.replied, time.monotonic() - began)
     finally:

@@ -15,7 +15,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ import grpc
 import grpc.aio
 import pytest
 
-from amx.v1 import agent_pb2, common_pb2, engine_pb2_grpc, link_pb2
+from amx.v1 import agent_pb2, common_pb2, engine_pb2, engine_pb2_grpc, link_pb2
 from amx_engine import AmxEngine
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -110,15 +110,18 @@ class Process:
             self.running.wait()
 
     def stop(self, seconds: float = PATIENCE) -> int:
-        """SIGTERM; returns the exit code. Kills it, and fails the test, if it does not end in time."""
+        """SIGTERM; returns the exit code."""
+        self.signal(signal.SIGTERM)
+        return self.ended(seconds)
+
+    def ended(self, seconds: float = PATIENCE) -> int:
+        """The exit code, once it has one. Kills it, and fails the test, if it does not end in time."""
         assert self.running is not None
-        if self.alive:
-            self.running.terminate()
         try:
             return self.running.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill()
-            pytest.fail(f"{self.name} did not end within {seconds:.0f} s of SIGTERM:\n{self.output}")
+            pytest.fail(f"{self.name} did not end within {seconds:.0f} s:\n{self.output}")
 
     def resident_bytes(self) -> int:
         """Its resident memory."""
@@ -220,6 +223,17 @@ async def unary(address: str) -> AsyncIterator[engine_pb2_grpc.EngineServiceAsyn
     """EngineService over plain gRPC."""
     async with grpc.aio.insecure_channel(address) as channel:
         yield engine_pb2_grpc.EngineServiceStub(channel)
+
+
+async def hosted(address: str, agent: str) -> None:
+    """Returns when a connected process hosts the agent: right after a restart of the engine it may take a moment."""
+    async with unary(address) as stub:
+
+        async def has_link() -> bool:
+            answer = await stub.GetAgent(engine_pb2.GetAgentRequest(name=agent))
+            return any(version.active and version.links for version in answer.agent.versions)
+
+        await until(has_link, f"a process that hosts {agent}")
 
 
 def definition(name: str, *handlers: str, **fields: Any) -> agent_pb2.AgentDefinition:
