@@ -95,7 +95,7 @@ class Process:
 
     def failure(self, what: str) -> BenchmarkError:
         """An error about this process, with the end of its log."""
-        log = self._log_path.read_text(errors="replace").strip()[-2000:] if self._log_path.exists() else ""
+        log = self._log_path.read_text(errors="replace").strip()[-1000:] if self._log_path.exists() else ""
         return BenchmarkError(f"process {self.name}: {what}\n{log}")
 
     async def __aexit__(
