@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from amx_engine._definition import HostedAgent
 from amx_server.cli.app import app
-from amx_server.core.config import EngineConfig
+from amx_server.core.config import EngineConfig, load_config
+from amx_server.security.identity import Authenticator
 from amx_server.security.permissions import PERMISSIONS, ROLES
 from amx_server.telemetry.metrics import EngineMetrics
 from scripts.check_docs import FENCE
@@ -55,6 +56,18 @@ def test_setting_is_documented_with_its_default(name: str, default: str) -> None
 def test_no_setting_is_documented_that_does_not_exist() -> None:
     table = (DOCS / "operations.md").read_text().partition("### Settings")[2].partition("\n## ")[0]
     assert set(re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)) == {name for name, _, _ in settings()}
+
+
+def test_configuration_in_the_documents_can_be_used(tmp_path: Path) -> None:
+    text = (DOCS / "operations.md").read_text()
+    examples = [match.group(3) for match in FENCE.finditer(text) if match.group(2) == "yaml"]
+    assert examples
+    for example in examples:
+        file = tmp_path / "amx-config.yaml"
+        file.write_text(example)
+        variables = dict.fromkeys(re.findall(r"\$\{([A-Z_]+)\}", example), "a-token")
+        config = load_config(file, environment=variables, strict=True)
+        Authenticator(config)
 
 
 def raised_reasons(folder: Path) -> set[str]:
