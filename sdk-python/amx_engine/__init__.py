@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from amx_engine._broadcast import Scope
 from amx_engine._capability import capability
 from amx_engine._context import Context, current_context
 from amx_engine._decorators import (
@@ -36,7 +37,7 @@ from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
 from amx_engine._schema import Int64
 
 if TYPE_CHECKING:
-    from amx_engine._client import AmxEngine, Scope
+    from amx_engine._client import AmxEngine
 
 __version__ = "0.1.0"
 
@@ -79,12 +80,12 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     # The client brings grpc with it; declaring agents does not need that.
-    if name in ("AmxEngine", "Scope"):
-        from amx_engine import _client
+    if name == "AmxEngine":
+        from amx_engine._client import AmxEngine
 
-        return getattr(_client, name)
+        return AmxEngine
     raise AttributeError(f"module 'amx_engine' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "AmxEngine", "Scope"})
+    return sorted({*globals(), "AmxEngine"})

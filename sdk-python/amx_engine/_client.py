@@ -10,21 +10,21 @@ import time
 import uuid
 from collections.abc import AsyncGenerator, Coroutine, Iterable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, Self, TypeVar, overload
+from typing import Any, NamedTuple, Self, TypeVar, overload
 
-from amx.v1 import link_pb2, message_pb2
-from amx_engine._context import decode_reply, make_event, readdressed
+from amx.v1 import message_pb2
+from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
+from amx_engine._context import make_event
 from amx_engine._definition import HostedAgent
 from amx_engine._embedded import EmbeddedProcess
-from amx_engine._errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError, error_from_failure
+from amx_engine._errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError
 from amx_engine._link import Link
 from amx_engine._memory_access import RemoteMemory
-from amx_engine._message import AgentReference, Message, Priority
-from amx_engine._result import ProcessingResult
+from amx_engine._message import AgentReference, Priority, outgoing
+from amx_engine._result import ProcessingResult, decode_reply
 from amx_engine._subscription import Subscription
 from amx_engine._transport import TLS, Connector, GrpcConnector
 
@@ -38,66 +38,18 @@ DEFAULT_PATIENCE = 10.0
 DEFAULT_DRAIN = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(NamedTuple):
     """A message is in the engine's hands. duplicate: it already was."""
 
     message_id: str
     duplicate: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Publication:
+class Publication(NamedTuple):
     """An event is in the engine's hands. subscribers: how many it goes to."""
 
     event_id: str
     subscribers: int
-
-
-@dataclass(frozen=True, slots=True)
-class RecipientOutcome:
-    """What became of a broadcast at one instance: a value, or an error."""
-
-    instance: AgentReference
-    value: Any = None
-    error: AmxError | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class BroadcastOutcome:
-    """What became of a broadcast, recipient by recipient in no particular order."""
-
-    message_id: str
-    recipients: tuple[RecipientOutcome, ...]
-    succeeded: int
-    failed: int
-
-
-@dataclass(frozen=True, slots=True)
-class Scope:
-    """Whom a broadcast reaches. Made by `Scope.all()`, `.agent(name)`, `.group(name)`, `.labels(expression)`."""
-
-    proto: message_pb2.BroadcastScope
-
-    @classmethod
-    def all(cls) -> Scope:
-        """Every instance of every agent."""
-        return cls(message_pb2.BroadcastScope(all=True))
-
-    @classmethod
-    def agent(cls, name: str) -> Scope:
-        """Every instance of this agent."""
-        return cls(message_pb2.BroadcastScope(agent=name))
-
-    @classmethod
-    def group(cls, name: str) -> Scope:
-        """Every instance of the agents in this group."""
-        return cls(message_pb2.BroadcastScope(group=name))
-
-    @classmethod
-    def labels(cls, expression: str) -> Scope:
-        """Every instance of the agents whose labels satisfy this, e.g. `tier = gold, region != eu`."""
-        return cls(message_pb2.BroadcastScope(labels=expression))
 
 
 class AmxEngine:
@@ -283,7 +235,7 @@ class AmxEngine:
 
         message: a Message, or its content. Raises AmxError if the handler raised, or never got the message.
         """
-        proto = _outgoing(agent_name, message, key=key, handler=handler)
+        proto = outgoing(agent_name, message, key, handler)
         payload = await self._connected().request(proto, timeout_ms=_milliseconds(timeout))
         return ProcessingResult.from_payload(payload)
 
@@ -308,19 +260,7 @@ class AmxEngine:
         content: a value, or a Message. message_id: its identity; two sends with the same are one message. Without one
         the SDK chooses one, so that a send that a restart of the engine interrupts is repeated and still one message.
         """
-        proto = _outgoing(
-            agent,
-            content,
-            key=key,
-            handler=handler,
-            type=type,
-            priority=priority,
-            headers=headers,
-            delay=delay,
-            ttl=ttl,
-            id=message_id,
-            durable=durable,
-        )
+        proto = outgoing(agent, content, key, handler, type, priority, headers, delay, ttl, message_id, durable=durable)
         if not proto.message_id and durable is not False:
             proto.message_id = f"{self._id_prefix}-{next(self._ids)}"
         accepted = await self._connected().send(proto, timeout_ms=_milliseconds(timeout))
@@ -379,14 +319,14 @@ class AmxEngine:
         idempotency_key: a repeat with the same gets the first one's outcome. output: a type to convert the result to;
         without one the result is what JSON gives (a ProcessingResult if that is what was returned).
         """
-        proto = _outgoing(
+        proto = outgoing(
             agent,
             content,
-            key=key,
-            handler=handler,
-            type=type,
-            priority=priority,
-            headers=headers,
+            key,
+            handler,
+            type,
+            priority,
+            headers,
             idempotency_key=idempotency_key,
             durable=durable,
         )
@@ -427,7 +367,7 @@ class AmxEngine:
 
         The handler waits for slow readers, and is cancelled if the reader leaves.
         """
-        proto = _outgoing(agent, content, key=key, handler=handler, type=type, priority=priority, headers=headers)
+        proto = outgoing(agent, content, key, handler, type, priority, headers)
         chunks = self._connected().stream(proto, timeout_ms=_milliseconds(timeout))
         try:
             async for payload in chunks:
@@ -476,18 +416,9 @@ class AmxEngine:
         timeout: float | timedelta | None = None,
     ) -> BroadcastOutcome:
         """Sends a message to many and returns what became of it at each."""
-        broadcast = link_pb2.Broadcast(scope=scope.proto)
-        message = _message(content, handler=handler, type=type, priority=priority, headers=headers)
-        message.to_proto(broadcast.message)
+        broadcast = make_broadcast(scope, content, handler, type, priority, headers)
         result = await self._connected().broadcast(broadcast, timeout_ms=_milliseconds(timeout))
-        recipients = []
-        for one in result.recipients:
-            instance = AgentReference(one.instance.agent, one.instance.key)
-            if one.HasField("failure"):
-                recipients.append(RecipientOutcome(instance, error=error_from_failure(one.failure)))
-            else:
-                recipients.append(RecipientOutcome(instance, decode_reply(one.result)))
-        return BroadcastOutcome(result.message_id, tuple(recipients), result.succeeded, result.failed)
+        return BroadcastOutcome.from_proto(result)
 
     def memory(self, agent: str | AgentReference, key: str = "") -> RemoteMemory:
         """The memory of one instance, from outside."""
@@ -623,52 +554,6 @@ class AmxEngineBuilder:
             threads=self._threads or _positive(section, "threads", 16),
             config=self._config,
         )
-
-
-def _message(
-    content: Any,
-    *,
-    agent: str = "",
-    key: str = "",
-    handler: str = "",
-    type: str = "",
-    priority: Priority | str = Priority.NORMAL,
-    headers: Mapping[str, str] | None = None,
-    delay: timedelta | None = None,
-    ttl: timedelta | None = None,
-    id: str = "",
-    idempotency_key: str = "",
-    durable: bool | None = None,
-) -> Message:
-    """A message with this content; of a Message given as content, what the keywords do not say is kept."""
-    given = content if isinstance(content, Message) else None
-    message = Message(
-        None if given is not None else content,
-        agent=agent,
-        key=key,
-        handler=handler,
-        type=type,
-        priority=priority,
-        headers=headers,
-        delay=delay,
-        ttl=ttl,
-        id=id,
-        idempotency_key=idempotency_key,
-        durable=durable,
-    )
-    return message if given is None else readdressed(given, message)
-
-
-def _outgoing(agent: str | AgentReference, content: Any, *, key: str = "", **fields: Any) -> message_pb2.Message:
-    if isinstance(agent, AgentReference):
-        name, key = agent.name, key or agent.key
-    elif "/" in agent and not key:
-        name, _, key = agent.partition("/")
-    else:
-        name = agent
-    proto = message_pb2.Message()
-    _message(content, agent=name, key=key, **fields).to_proto(proto)
-    return proto
 
 
 def _converted(value: Any, output: Any) -> Any:

@@ -14,10 +14,17 @@ from datetime import timedelta
 from typing import Any, Literal, Protocol
 
 from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
+from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
 from amx_engine._errors import FAILED_PRECONDITION, AmxError, InvalidInput
-from amx_engine._message import AgentReference, Message, Priority, decode_payload, encode_payload, milliseconds
-from amx_engine._result import ProcessingResult
-from amx_engine._values import RESULT_JSON
+from amx_engine._message import (
+    AgentReference,
+    Message,
+    Priority,
+    encode_payload,
+    milliseconds,
+    outgoing,
+)
+from amx_engine._result import decode_reply
 
 Missed = Literal["skip", "run_once", "run_all"]
 
@@ -164,8 +171,7 @@ class Context:
 
         content: a value or a Message. Raises InvalidValue if it has no JSON form; nothing is staged then.
         """
-        proto = message_pb2.Message()
-        _message(agent, content, key, handler, type, priority, headers, delay, ttl, id, durable).to_proto(proto)
+        proto = outgoing(agent, content, key, handler, type, priority, headers, delay, ttl, id, "", durable)
         self._effects().messages.append(proto)
 
     emit = send
@@ -291,8 +297,7 @@ class Context:
         durable: bool | None = None,
     ) -> str:
         """Sends at once, whether or not this invocation succeeds; returns the message id when it is accepted."""
-        proto = message_pb2.Message()
-        _message(agent, content, key, handler, type, priority, headers, delay, ttl, id, durable).to_proto(proto)
+        proto = outgoing(agent, content, key, handler, type, priority, headers, delay, ttl, id, "", durable)
         self._trace(proto)
         accepted = await self._engine("send_now").send(
             proto, timeout_ms=self._timeout(None), invocation_id=self.invocation_id
@@ -317,6 +322,28 @@ class Context:
             event, timeout_ms=self._timeout(None), invocation_id=self.invocation_id
         )
         return published.subscribers
+
+    async def broadcast(
+        self,
+        scope: Scope,
+        content: Any = None,
+        *,
+        handler: str = "",
+        type: str = "",
+        priority: Priority | str = Priority.NORMAL,
+        headers: Mapping[str, str] | None = None,
+        timeout: timedelta | None = None,
+    ) -> BroadcastOutcome:
+        """Sends to many at once, whether or not this invocation succeeds; returns what became of it at each.
+
+        Ends at the earlier of `timeout` and this invocation's deadline.
+        """
+        broadcast = make_broadcast(scope, content, handler, type, priority, headers)
+        self._trace(broadcast.message)
+        result = await self._engine("broadcast").broadcast(
+            broadcast, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
+        )
+        return BroadcastOutcome.from_proto(result)
 
     @property
     def has_effects(self) -> bool:
@@ -357,8 +384,7 @@ class Context:
         headers: Mapping[str, str] | None,
         durable: bool | None,
     ) -> message_pb2.Message:
-        proto = message_pb2.Message()
-        _message(agent, content, key, handler, type, priority, headers, None, None, "", durable).to_proto(proto)
+        proto = outgoing(agent, content, key, handler, type, priority, headers, durable=durable)
         self._trace(proto)
         return proto
 
@@ -407,13 +433,6 @@ def reset_current(token: Token[Context | ContextSource]) -> None:
     _current.reset(token)
 
 
-def decode_reply(payload: common_pb2.Payload) -> Any:
-    """The value of a reply or chunk; a ProcessingResult if that is what was returned."""
-    if payload.content_type == RESULT_JSON:
-        return ProcessingResult.from_payload(payload)
-    return decode_payload(payload)
-
-
 def make_event(
     topic: str,
     content: Any = None,
@@ -427,15 +446,21 @@ def make_event(
     """An event as it travels. Raises InvalidInput for an empty topic, InvalidValue for content without JSON form."""
     if not topic:
         raise InvalidInput("an event needs a topic, e.g. 'orders.eu.created'", pointer="topic")
-    event = message_pb2.Event(topic=topic, key=key, event_id=id)
-    if priority != Priority.NORMAL:
+    event = message_pb2.Event()
+    event.topic = topic
+    if key:
+        event.key = key
+    if id:
+        event.event_id = id
+    if priority is not Priority.NORMAL:
         event.priority = Priority.of(priority).value  # type: ignore[assignment]
     if durable is not None:
         event.durability = common_pb2.DURABILITY_DURABLE if durable else common_pb2.DURABILITY_VOLATILE
     if attributes:
         event.attributes.update(attributes)
     if content is not None:
-        event.payload.content_type, event.payload.data = encode_payload(content)
+        payload = event.payload
+        payload.content_type, payload.data = encode_payload(content)
     return event
 
 
@@ -492,63 +517,3 @@ def _positive(value: timedelta, what: str) -> int:
     if not millis:
         raise InvalidInput(f"{what} is zero; expected a positive length of time", pointer="interval")
     return millis
-
-
-def _message(
-    agent: str | AgentReference,
-    content: Any,
-    key: str,
-    handler: str,
-    type: str,
-    priority: Priority | str,
-    headers: Mapping[str, str] | None,
-    delay: timedelta | None,
-    ttl: timedelta | None,
-    id: str,
-    durable: bool | None,
-) -> Message:
-    """A new message to `agent`; a Message given as content keeps what the keywords do not say."""
-    if isinstance(agent, AgentReference):
-        key = key or agent.key
-        agent = agent.name
-    elif "/" in agent and not key:
-        agent, _, key = agent.partition("/")
-    if not isinstance(content, Message):
-        return Message(
-            content,
-            agent=agent,
-            key=key,
-            handler=handler,
-            type=type,
-            priority=priority,
-            headers=headers,
-            delay=delay,
-            ttl=ttl,
-            id=id,
-            durable=durable,
-        )
-    return readdressed(
-        content,
-        Message(
-            agent=agent,
-            key=key,
-            handler=handler,
-            type=type,
-            priority=priority,
-            headers=headers,
-            delay=delay,
-            ttl=ttl,
-            id=id,
-            durable=durable,
-        ),
-    )
-
-
-def readdressed(message: Message, overrides: Message) -> Message:
-    """A copy of `message` with the fields that `overrides` sets."""
-    proto = message_pb2.Message()
-    message.to_proto(proto)
-    for field in ("sender", "topic"):
-        proto.ClearField(field)
-    proto.MergeFrom(overrides._proto)
-    return Message.from_proto(proto)

@@ -209,7 +209,7 @@ class Link:
         protocol = self.protocol
         window = protocol.stream_window
         call = StreamCall()
-        protocol.call(call, "stream", message, timeout=timeout_ms / 1000, invocation_id=invocation_id)
+        protocol.call(call, "stream", message, timeout_ms, invocation_id)
         taken = 0
         try:
             while True:
@@ -254,7 +254,10 @@ class Link:
         self._hosted.update((agent.name, agent) for agent in joined)
         self.protocol.register(call, [agent.definition for agent in joined], left)
         try:
-            await self._outcome(call)
+            await call.future
+        except asyncio.CancelledError:
+            self.protocol.cancel(call, "the caller was cancelled")
+            raise
         except AmxError:
             for name, previous in before.items():
                 if previous is None:
@@ -274,10 +277,7 @@ class Link:
         call.operation = operation
         if repeatable:
             call.message = message
-        self.protocol.call(call, operation, message, timeout=timeout_ms / 1000, invocation_id=invocation_id)
-        return await self._outcome(call)
-
-    async def _outcome(self, call: ReplyCall) -> link_pb2.Reply:
+        self.protocol.call(call, operation, message, timeout_ms, invocation_id)
         try:
             return await call.future
         except asyncio.CancelledError:

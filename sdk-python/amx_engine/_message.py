@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
+from time import time_ns
 from typing import Any, TypeVar, overload
 
 from amx.v1 import common_pb2, message_pb2
@@ -85,32 +85,22 @@ class Message:
         traceparent: str = "",
     ) -> None:
         proto = message_pb2.Message()
-        if type:
-            proto.type = type
-        if priority != Priority.NORMAL:
-            proto.priority = Priority.of(priority).value  # type: ignore[assignment]
-        if headers:
-            proto.headers.update(headers)
-        if source:
-            proto.source = source
-        if id:
-            proto.message_id = id
-        if idempotency_key:
-            proto.idempotency_key = idempotency_key
-        if ttl is not None:
-            proto.ttl_ms = milliseconds(ttl, "ttl")
-        if delay is not None:
-            proto.delay_ms = milliseconds(delay, "delay")
-        if durable is not None:
-            proto.durability = common_pb2.DURABILITY_DURABLE if durable else common_pb2.DURABILITY_VOLATILE
-        if agent:
-            proto.agent = agent
-        if key:
-            proto.key = key
-        if handler:
-            proto.handler = handler
-        if traceparent:
-            proto.traceparent = traceparent
+        fill(
+            proto,
+            agent,
+            key,
+            handler,
+            type,
+            priority,
+            headers,
+            delay,
+            ttl,
+            id,
+            idempotency_key,
+            durable,
+            source,
+            traceparent,
+        )
         self._proto = proto
         if payload is not None:
             if content is not None:
@@ -149,10 +139,11 @@ class Message:
         """Fills `target` with this message. Raises InvalidValue if the content has no JSON form."""
         target.CopyFrom(self._proto)
         if not target.sent_at_ms:
-            target.sent_at_ms = time.time_ns() // 1_000_000
-        if self._content is not None and self._content is not _UNSET and not target.HasField("payload"):
+            target.sent_at_ms = time_ns() // 1_000_000
+        content = self._content
+        if content is not None and content is not _UNSET and not target.HasField("payload"):
             payload = target.payload
-            payload.content_type, payload.data = encode_payload(self._content)
+            payload.content_type, payload.data = encode_payload(content)
 
     @property
     def content(self) -> Any:
@@ -312,6 +303,87 @@ class AgentReference:
 
     def __repr__(self) -> str:
         return f"AgentReference({str(self)!r})"
+
+
+def outgoing(
+    agent: str | AgentReference,
+    content: Any,
+    key: str = "",
+    handler: str = "",
+    type: str = "",
+    priority: Priority | str = Priority.NORMAL,
+    headers: Mapping[str, str] | None = None,
+    delay: timedelta | None = None,
+    ttl: timedelta | None = None,
+    id: str = "",
+    idempotency_key: str = "",
+    durable: bool | None = None,
+) -> message_pb2.Message:
+    """A new message to `agent`, as it travels; a Message given as content keeps what the other arguments do not say.
+
+    Raises InvalidValue if the content has no JSON form, InvalidInput naming an argument that cannot be.
+    """
+    proto = message_pb2.Message()
+    if isinstance(content, Message):
+        content.to_proto(proto)
+        proto.sender = proto.topic = ""  # who passes a message on is its sender now
+    else:
+        proto.sent_at_ms = time_ns() // 1_000_000
+        if content is not None:
+            payload = proto.payload
+            payload.content_type, payload.data = encode_payload(content)
+    if isinstance(agent, AgentReference):
+        key = key or agent.key
+        agent = agent.name
+    elif not key and "/" in agent:
+        agent, _, key = agent.partition("/")
+    fill(proto, agent, key, handler, type, priority, headers, delay, ttl, id, idempotency_key, durable)
+    return proto
+
+
+def fill(
+    proto: message_pb2.Message,
+    agent: str,
+    key: str,
+    handler: str,
+    type: str,
+    priority: Priority | str | int,
+    headers: Mapping[str, str] | None,
+    delay: timedelta | None,
+    ttl: timedelta | None,
+    id: str,
+    idempotency_key: str,
+    durable: bool | None,
+    source: str = "",
+    traceparent: str = "",
+) -> None:
+    """Sets the fields that are given. Raises InvalidInput naming an argument that cannot be."""
+    if agent:
+        proto.agent = agent
+    if key:
+        proto.key = key
+    if handler:
+        proto.handler = handler
+    if type:
+        proto.type = type
+    if priority is not Priority.NORMAL:
+        proto.priority = Priority.of(priority).value  # type: ignore[assignment]
+    if headers:
+        proto.headers.update(headers)
+    if delay is not None:
+        proto.delay_ms = milliseconds(delay, "delay")
+    if ttl is not None:
+        proto.ttl_ms = milliseconds(ttl, "ttl")
+    if id:
+        proto.message_id = id
+    if idempotency_key:
+        proto.idempotency_key = idempotency_key
+    if durable is not None:
+        proto.durability = common_pb2.DURABILITY_DURABLE if durable else common_pb2.DURABILITY_VOLATILE
+    if source:
+        proto.source = source
+    if traceparent:
+        proto.traceparent = traceparent
 
 
 def encode_payload(content: Any) -> tuple[str, bytes]:

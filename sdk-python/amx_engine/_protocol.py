@@ -377,25 +377,25 @@ class LinkProtocol:
         pending: PendingCall,
         operation: str,
         message: ProtoMessage,
-        *,
-        timeout: float = 0.0,
+        timeout_ms: int = 0,
         invocation_id: int = 0,
     ) -> None:
         """Says a Call whose `operation` field is `message`, which is copied. `pending` hears of its outcome.
 
-        timeout: seconds; 0: none on this side. Raises AmxError ITEM_TOO_LARGE, HEADERS_TOO_LARGE, KEY_TOO_LONG or
+        timeout_ms: 0: none on this side. Raises AmxError ITEM_TOO_LARGE, HEADERS_TOO_LARGE, KEY_TOO_LONG or
         CALLS_IN_FLIGHT, in which case nothing was said.
         """
         size = message.ByteSize()
-        self._check_size(size, operation)
+        if size > self.max_item_bytes:
+            self._check_size(size, operation)
         if isinstance(message, message_pb2.Message):
             self._check_message(message)
         elif isinstance(message, link_pb2.Broadcast):
             self._check_message(message.message)
-        item = self._call_item(pending, size, timeout, invocation_id)
+        item = self._call_item(pending, size, timeout_ms / 1000, invocation_id)
         call = item.call
-        if timeout:
-            call.timeout_ms = pending.timeout_ms = max(1, int(timeout * 1000))
+        if timeout_ms:
+            call.timeout_ms = pending.timeout_ms = timeout_ms
         if invocation_id:
             call.invocation_id = invocation_id
         getattr(call, operation).CopyFrom(message)

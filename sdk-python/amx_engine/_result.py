@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Literal
 
 from amx.v1 import common_pb2
+from amx_engine._message import decode_payload
 from amx_engine._values import RESULT_JSON, InvalidValue, decode, encode
 
 Status = Literal["success", "warning", "error"]
@@ -81,8 +82,6 @@ class ProcessingResult:
     @classmethod
     def from_payload(cls, payload: common_pb2.Payload) -> ProcessingResult:
         """The result in a reply. Any other value becomes the data of a success."""
-        from amx_engine._message import decode_payload
-
         if payload.content_type != RESULT_JSON:
             return cls("success", decode_payload(payload))
         fields = decode(payload.data)
@@ -115,3 +114,10 @@ class ProcessingResult:
             if value not in (None, "", {}):
                 parts.append(f"{name}={value!r}")
         return f"ProcessingResult({', '.join(parts)})"
+
+
+def decode_reply(payload: common_pb2.Payload) -> Any:
+    """The value of a reply or chunk; a ProcessingResult if that is what was returned."""
+    if payload.content_type == RESULT_JSON:
+        return ProcessingResult.from_payload(payload)
+    return decode_payload(payload)

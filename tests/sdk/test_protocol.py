@@ -288,7 +288,7 @@ def test_new_session_repeats_what_is_safe_and_fails_the_rest() -> None:
     keyed = Call()
     message = message_pb2.Message(agent="echo", idempotency_key="once")
     keyed.operation, keyed.message = "request", message
-    link.protocol.call(keyed, "request", message, timeout=5)
+    link.protocol.call(keyed, "request", message, timeout_ms=5000)
     plain = link.request()
     inside = Call()
     inside.operation, inside.message = "request", message

@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any, TypeAlias
 
 from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
-from amx_engine._context import decode_reply, make_event
+from amx_engine._context import make_event
 from amx_engine._definition import HostedAgent
 from amx_engine._errors import (
     FAILED_PRECONDITION,
@@ -25,7 +25,8 @@ from amx_engine._errors import (
 )
 from amx_engine._link import Link
 from amx_engine._memory import InstanceMemory
-from amx_engine._message import Message, Priority, encode_payload
+from amx_engine._message import AgentReference, Message, Priority, encode_payload, outgoing
+from amx_engine._result import decode_reply
 from amx_engine._transport import EmbeddedConnector
 from amx_engine.testing._memory import KeptMemory
 
@@ -236,19 +237,7 @@ class AgentHarness:
         headers: Mapping[str, str] | None,
         priority: Priority | str,
     ) -> message_pb2.Message:
-        proto = message_pb2.Message()
-        given = content if isinstance(content, Message) else Message(content)
-        given.to_proto(proto)
-        proto.agent, proto.key = self._agent.name, key
-        if handler:
-            proto.handler = handler
-        if type:
-            proto.type = type
-        if headers:
-            proto.headers.update(headers)
-        if priority != Priority.NORMAL:
-            proto.priority = Priority.of(priority).value  # type: ignore[assignment]
-        return proto
+        return outgoing(AgentReference(self._agent.name, key), content, "", handler, type, priority, headers)
 
     def _subscribed(self, topic: str) -> list[str]:
         definitions = self._agent.definition.handlers
