@@ -47,6 +47,9 @@ class Acceptance:
         self._config = config
         self._clock = clock
         self._now = clock.monotonic
+        self._default_timeout = config.delivery.default_timeout
+        # A message smaller than every bound on its parts keeps them all.
+        self._unchecked_bytes = min(config.limits.max_key_bytes, config.limits.max_header_bytes)
         self._store = store
         self._timers = timers
         self._placement = placement
@@ -75,20 +78,21 @@ class Acceptance:
         Returns the invocation, or None where there is none of its own (routed, or joined to an earlier one).
         Raises AmxError if the message cannot be accepted; nothing has happened then.
         """
-        agent = namespace.agents.get(message.agent)
+        name = message.agent
+        agent = namespace.agents.get(name)
         if agent is None:
-            if message.agent:
+            if name:
                 raise not_found(
                     "AGENT_UNKNOWN",
-                    f"no agent named '{message.agent}' has ever registered in namespace '{namespace.name}';"
+                    f"no agent named '{name}' has ever registered in namespace '{namespace.name}';"
                     " check the name, or start the process that hosts it",
-                    agent=message.agent,
+                    agent=name,
                 )
             self.routing.route(namespace, identity, sender, message, sink, timeout_ms, one_way, streaming)
             return None
         if self.draining:
             raise unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
-        handler = self.choose_handler(agent, message)
+        handler = agent.handlers.get(message.handler) or self.choose_handler(agent, message)
         spec = handler.spec
         if spec.permissions:
             for permission in spec.permissions:
@@ -96,14 +100,19 @@ class Acceptance:
         key = message.key
         if not key:
             key = message.key = DEFAULT_KEY
-        self._check(message, key)
+        size = message.ByteSize()
+        ttl_ms, delay_ms = message.ttl_ms, message.delay_ms
+        if size > self._unchecked_bytes or ttl_ms or delay_ms:
+            self._check(message, key)
+            ttl_ms = message.ttl_ms
         now = self._now()
-        namespace.quota.admit(now)
+        if namespace.quota.rated:
+            namespace.quota.admit(now)
         message.sender = sender
 
         durability = message.durability or spec.durability
         durable = durability == DURABLE or (one_way and durability != VOLATILE)
-        if message.delay_ms and not durable:
+        if delay_ms and not durable:
             raise invalid("INVALID_INPUT", "delay_ms needs a durable message: this one would be lost with the engine")
         if message.idempotency_key:
             if durable:
@@ -137,18 +146,21 @@ class Acceptance:
                 sink.fail(error.to_failure())  # others may have joined already
                 return None
         inv = Invocation(self._dispatcher.next_id(), instance, handler, message, sink)
-        inv.streaming = streaming
+        inv.size = size
+        if streaming:
+            inv.streaming = True
         priority = message.priority
         if priority:
             inv.priority = priority if 1 <= priority <= 5 else NORMAL
+        due = 0.0
         if not one_way:
-            inv.deadline = now + (
-                min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._config.delivery.default_timeout
+            due = inv.deadline = now + (
+                min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._default_timeout
             )
-        if message.ttl_ms:
-            inv.expires_at = now + message.ttl_ms / 1000
-        if inv.deadline or inv.expires_at:
-            due = min(inv.deadline or inv.expires_at, inv.expires_at or inv.deadline)
+        if ttl_ms:
+            inv.expires_at = now + ttl_ms / 1000
+            due = min(due or inv.expires_at, inv.expires_at)
+        if due:
             inv.token = self._dispatcher.deadlines.add(inv, due)
         if durable:
             try:
@@ -162,7 +174,7 @@ class Acceptance:
             instance.storing += 1
             self._store.submit(Commit(done=partial(self._after_earlier, inv, one_way)))
         else:
-            self._dispatcher.enqueue(inv)
+            self._dispatcher.run_or_queue(inv, instance, now)
             if one_way and inv.sink is not None:
                 inv.sink = None
                 sink.accepted(message.message_id or f"inv-{inv.id}", False)

@@ -64,6 +64,7 @@ class Dispatcher:
         self._config = config
         self._clock = clock
         self._now = clock.monotonic
+        self._stream_window = config.limits.stream_window
         self._store = store
         self._timers = timers
         self.deadlines: Deadlines[Invocation] = Deadlines()
@@ -93,25 +94,24 @@ class Dispatcher:
                 else:
                     self._refuse(inv, error)
                 return
+        self.run_or_queue(inv, instance, self._now())
+
+    def run_or_queue(self, inv: Invocation, instance: Instance, now: float) -> None:
+        """As `enqueue`, for a message that has not ended and an instance that is known to be awake."""
         mailbox = instance.mailbox
-        if inv.concurrent:
-            if not instance.loading and (mailbox is None or not mailbox):
-                link = self._placement.slot(instance)
-                if link is not None and not self._placement.needs_memory(instance):
-                    self._admit(inv, link)
-                    return
-        elif (
-            instance.running is None
-            and not instance.delivering
+        if (
+            not mailbox
             and not instance.loading
-            and (mailbox is None or not mailbox)
+            and (inv.concurrent or (instance.running is None and not instance.delivering))
         ):
-            link = self._placement.slot(instance)
-            if link is not None and not self._placement.needs_memory(instance):
-                self._admit(inv, link)
+            placement = self._placement
+            link = placement.slot(instance)
+            if link is not None and (instance.memory is not None or not placement.needs_memory(instance)):
+                self._admit(inv, link, now)
                 return
         if mailbox is None:
             mailbox = instance.mailbox = Mailbox()
+        agent = instance.agent
         quota = agent.namespace.quota
         if inv.seq:
             quota.waiting += 1  # it has been taken in already: it waits in any case
@@ -165,7 +165,7 @@ class Dispatcher:
                 if link is None:
                     instance.agent.ready.push(instance, running.priority)
                 elif not self._placement.needs_memory(instance):
-                    self._run(running, link)
+                    self._run(running, link, self._now())
             return
         if instance.operations is not None and not self._operate(instance):
             return
@@ -187,19 +187,15 @@ class Dispatcher:
             self.queued -= 1
             agent.namespace.quota.dequeue()
             if not inv.done:
-                self._admit(inv, link)
+                self._admit(inv, link, self._now())
         if not mailbox:
             instance.mailbox = None
 
-    def _admit(self, inv: Invocation, link: LinkSession) -> None:
+    def _admit(self, inv: Invocation, link: LinkSession, now: float) -> None:
         """Runs the invocation unless its circuit is open: then stored messages wait for it, others are answered."""
         breaker = inv.handler.breaker
-        if breaker is None or not breaker.open:
-            self._run(inv, link)
-            return
-        now = self._now()
-        if breaker.admit(now):
-            self._run(inv, link)
+        if breaker is None or not breaker.open or breaker.admit(now):
+            self._run(inv, link, now)
             return
         refusal = breaker.refusal(f"{inv.instance.agent.name}#{inv.handler.name}", now)
         if inv.seq:
@@ -228,13 +224,12 @@ class Dispatcher:
         if link.pending_events:
             link.starved = True
 
-    def _run(self, inv: Invocation, link: LinkSession) -> None:
+    def _run(self, inv: Invocation, link: LinkSession, now: float) -> None:
         """Sends the invocation to its link. The caller has made sure of credit and of the instance's turn."""
         instance = inv.instance
-        now = self._now()
-        inv.attempt += 1
+        attempt = inv.attempt = inv.attempt + 1
         inv.link = link
-        inv.epoch = instance.epoch
+        epoch = inv.epoch = instance.epoch
         inv.started = now
         inv.chunks = 0
         if inv.concurrent:
@@ -242,26 +237,28 @@ class Dispatcher:
         else:
             instance.running = inv
         link.in_flight += 1
-        link.running[inv.id] = inv
+        id = inv.id
+        link.running[id] = inv
         message = inv.message
-        item = link.outbox.add(message.ByteSize() + 48)
-        item.id = inv.id
+        item = link.outbox.add((inv.size or message.ByteSize()) + 64)
+        item.id = id
         invoke = item.invoke
         invoke.message.CopyFrom(message)
-        invoke.attempt = inv.attempt
-        invoke.epoch = inv.epoch
+        invoke.attempt = attempt
+        invoke.epoch = epoch
         deadline = inv.deadline
-        if inv.handler.spec.timeout:
-            limit = now + inv.handler.spec.timeout
+        timeout = inv.handler.spec.timeout
+        if timeout:
+            limit = now + timeout
             deadline = min(deadline, limit) if deadline else limit
         elif not deadline:
             deadline = now + self._config.delivery.attempt_timeout
         if deadline != inv.deadline or inv.expires_at or inv.token is None:
             self._watch(inv, deadline)
-        invoke.timeout_ms = max(1, int((deadline - now) * 1000))
+        invoke.timeout_ms = int((deadline - now) * 1000) if deadline - now > 0.001 else 1
         if inv.streaming:
             invoke.streaming = True
-        inv.window = self._config.limits.stream_window
+        inv.window = self._stream_window
         memory = instance.memory
         if memory is not None:
             version = inv.memory_version = invoke.memory_version = memory.version
@@ -305,11 +302,12 @@ class Dispatcher:
             breaker = inv.handler.breaker
             if breaker is not None and breaker.failures:
                 breaker.succeeded()
-            if complete.HasField("effects") or inv.seq:
+            if inv.seq or complete.HasField("effects"):
                 self._commit(inv, complete, link)
             else:
-                self._succeed(inv, complete.result)
-                self._free(inv, link)
+                now = self._now()
+                self._succeed(inv, complete.result, now)
+                self._free(inv, link, now)
         elif outcome == "failure":
             self._attempt_failed(inv, complete.failure, link)
         else:
@@ -318,10 +316,10 @@ class Dispatcher:
             )
             self._attempt_failed(inv, failure, link)
 
-    def _free(self, inv: Invocation, link: LinkSession | None) -> None:
+    def _free(self, inv: Invocation, link: LinkSession | None, now: float = 0.0) -> None:
         """The instance may run its next message, the link the next instance."""
         instance = inv.instance
-        instance.last_active = self._now()
+        instance.last_active = now or self._now()
         if inv.concurrent:
             instance.concurrent -= 1
         elif instance.running is inv:
@@ -341,8 +339,9 @@ class Dispatcher:
         """The invocation has its outcome; nothing more will be said about it."""
         inv.done = True
         inv.sink = None  # they refer to each other: cycles would wait for the garbage collector
-        if inv.token is not None:
-            self.deadlines.discard(inv, inv.token)
+        token = inv.token
+        if token is not None:
+            token.pop(inv, None)
             inv.token = None
         if inv.seq:
             namespace = inv.instance.agent.namespace
@@ -355,16 +354,22 @@ class Dispatcher:
         if inv.on_end is not None:
             inv.on_end(inv)
 
-    def _succeed(self, inv: Invocation, payload: common_pb2.Payload) -> None:
+    def _succeed(self, inv: Invocation, payload: common_pb2.Payload, now: float = 0.0) -> None:
         sink = inv.sink
-        self._record(inv, payload, None)
+        self._record(inv, payload, None, now)
         self.end(inv)
         if sink is not None:
             sink.result(payload)
 
-    def _record(self, inv: Invocation, payload: common_pb2.Payload | None, failure: common_pb2.Failure | None) -> None:
+    def _record(
+        self,
+        inv: Invocation,
+        payload: common_pb2.Payload | None,
+        failure: common_pb2.Failure | None,
+        now: float = 0.0,
+    ) -> None:
         """Counts a processed message and tells the monitors."""
-        seconds = self._now() - inv.started if inv.started else 0.0
+        seconds = (now or self._now()) - inv.started if inv.started else 0.0
         inv.handler.stats.record(inv.message.type, failure is None, seconds)
         namespace = inv.instance.agent.namespace
         if namespace.monitors:

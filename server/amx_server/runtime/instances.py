@@ -65,6 +65,7 @@ class Invocation:
         "redeliveries",
         "seq",
         "sink",
+        "size",
         "started",
         "streaming",
         "token",
@@ -91,6 +92,7 @@ class Invocation:
         self.token: Bucket[Invocation] | None = None  # place in the deadline wheel
         self.link: LinkSession | None = None  # where it runs
         self.started = 0.0
+        self.size = 0  # bytes of the message, about
         self.concurrent = handler.spec.concurrent
         self.done = False
         self.cancelling = False

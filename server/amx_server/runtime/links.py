@@ -635,7 +635,15 @@ class Links:
                 log.warning("link_silent", link_id=session.link_id, seconds=round(now - session.heard_at, 1))
                 self._disconnect(session)
             elif session.outbox.pending_bytes > links.max_unacked_bytes:
-                log.warning("link_does_not_read", link_id=session.link_id, bytes=session.outbox.pending_bytes)
+                size = session.outbox.pending_bytes
+                log.warning("link_does_not_read", link_id=session.link_id, bytes=size)
+                if session.connection is not None:
+                    session.connection.error = exhausted(
+                        "LINK_DOES_NOT_READ",
+                        f"{size} bytes were sent and not read or not acknowledged, links.max_unacked_bytes allows"
+                        f" {links.max_unacked_bytes}; read faster, or acknowledge frames",
+                        retry_delay_ms=1000,
+                    )
                 self.end(session, "does not read")
             else:
                 session.ping(self._nonce)

@@ -23,7 +23,7 @@ class Outbox:
         "_closed",
         "_count",
         "_frame",
-        "_items",
+        "_new_item",
         "_max_bytes",
         "_max_items",
         "_repeat",
@@ -45,7 +45,7 @@ class Outbox:
         self._max_items = max_items
         self._max_bytes = max_bytes
         self._frame = link_pb2.LinkFrame()
-        self._items = self._frame.items
+        self._new_item = self._frame.items.add
         self._count = 0
         self._bytes = 0
         self._sealed: deque[tuple[link_pb2.LinkFrame, int]] = deque()
@@ -64,19 +64,23 @@ class Outbox:
 
     def add(self, size: int = 64) -> link_pb2.LinkItem:
         """A new item at the end of the queue, to be filled at once by the caller. size: its estimated bytes."""
-        if self._count and (self._count >= self._max_items or self._bytes + size > self._max_bytes):
+        count = self._count
+        size += self._bytes
+        if count and (count >= self._max_items or size > self._max_bytes):
+            size -= self._bytes
             self._seal()
-        self._count += 1
-        self._bytes += size
+            count = 0
+        self._count = count + 1
+        self._bytes = size
         if self._waiter is not None:
             self._wake()
-        return self._items.add()
+        return self._new_item()
 
     def _seal(self) -> None:
         self._sealed.append((self._frame, self._bytes))
         self.queued_bytes += self._bytes
         self._frame = link_pb2.LinkFrame()
-        self._items = self._frame.items
+        self._new_item = self._frame.items.add
         self._count = 0
         self._bytes = 0
 
@@ -98,7 +102,7 @@ class Outbox:
             if self._count:
                 frame = self._frame
                 self._frame = link_pb2.LinkFrame()
-                self._items = self._frame.items
+                self._new_item = self._frame.items.add
                 self._count = 0
                 self._bytes = 0
                 return self._finish(frame)

@@ -28,7 +28,17 @@ class QuotaLimits:
 class NamespaceQuota:
     """Use of one namespace against its limits. Not a reservation: callers report what ends."""
 
-    __slots__ = ("_burst", "_burst_seconds", "_empty_at", "_interval", "limits", "namespace", "stored_bytes", "waiting")
+    __slots__ = (
+        "_burst",
+        "_burst_seconds",
+        "_empty_at",
+        "_interval",
+        "limits",
+        "namespace",
+        "rated",
+        "stored_bytes",
+        "waiting",
+    )
 
     def __init__(self, namespace: str, limits: QuotaLimits) -> None:
         self.namespace = namespace
@@ -38,6 +48,7 @@ class NamespaceQuota:
         # A token bucket kept as one moment: when it would be full again had nothing more come.
         rate = limits.messages_per_second
         self._interval = 1 / rate if rate else 0.0
+        self.rated = bool(rate)  # whether `admit` has anything to count
         self._burst = limits.burst or max(1, round(rate))
         self._burst_seconds = self._burst * self._interval
         self._empty_at = 0.0
