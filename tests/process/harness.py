@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from amx.v1 import agent_pb2, common_pb2, engine_pb2, engine_pb2_grpc, link_pb2
 from amx_engine import AmxEngine
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE = 60.0  # seconds: far more than anything needs, so that only what never happens fails
+PATIENCE = 30.0  # seconds: far more than anything needs, so that only what never happens fails
 
 
 async def until(condition: Callable[[], Any], what: str, seconds: float = PATIENCE) -> Any:
@@ -258,6 +259,7 @@ class RawLink:
         self.call = self._channel.stream_stream("/amx.v1.LinkService/Open")()
         self.seq = 0
         self.received = 0
+        self._items: deque[link_pb2.LinkItem] = deque()  # arrived, not yet asked for
 
     async def __aenter__(self) -> RawLink:
         return self
@@ -294,15 +296,18 @@ class RawLink:
         return frame
 
     async def next(self, kind: str) -> link_pb2.LinkItem:
-        """The next item of this kind; pings are answered, others passed over."""
-        while True:
-            for item in (await self.read()).items:
-                if item.HasField("ping"):
-                    pong = link_pb2.LinkItem()
-                    pong.pong.nonce = item.ping.nonce
-                    await self.send(pong)
-                if item.WhichOneof("item") == kind:
-                    return item
+        """The next item of this kind; pings are answered, others passed over. Fails the test if none comes."""
+        async with asyncio.timeout(PATIENCE):
+            while True:
+                while self._items:
+                    item = self._items.popleft()
+                    if item.HasField("ping"):
+                        pong = link_pb2.LinkItem()
+                        pong.pong.nonce = item.ping.nonce
+                        await self.send(pong)
+                    if item.WhichOneof("item") == kind:
+                        return item
+                self._items.extend((await self.read()).items)
 
     async def end(self) -> tuple[grpc.StatusCode, str]:
         """Reads until the engine ends the link, and returns how: status and message."""

@@ -18,9 +18,11 @@ pytestmark = pytest.mark.process
 
 TOKENS = (
     "security.roles={opener: ['vault:open', 'messages:send']}",
-    "security.tokens=["
-    "{token: host, subject: host, roles: [worker]}, {token: alice, subject: alice, roles: [opener]},"
-    " {token: bob, subject: bob, roles: [client]}, {token: eve, subject: eve, namespace: elsewhere, roles: [client]}]",
+    (
+        "security.tokens=["
+        "{token: host, subject: host, roles: [worker]}, {token: alice, subject: alice, roles: [opener]},"
+        " {token: bob, subject: bob, roles: [client]}, {token: eve, subject: eve, namespace: elsewhere, roles: [client]}]"
+    ),
 )
 
 

@@ -43,6 +43,7 @@ async def test_engine_stopped_under_load_keeps_what_it_acknowledged(tmp_path: Pa
     with engine_process(tmp_path) as engine, worker_process(tmp_path, engine.address, "Counter"):
         async with client(engine.address) as application:
             acknowledged = 0
+            refusals: set[str] = set()
 
             async def send() -> None:
                 nonlocal acknowledged
@@ -53,7 +54,7 @@ async def test_engine_stopped_under_load_keeps_what_it_acknowledged(tmp_path: Pa
                             await application.send("Counter", 1, message_id=id, timeout=60)
                             break
                         except AmxError as error:
-                            assert error.reason == "SHUTTING_DOWN" and error.retryable
+                            refusals.add(error.reason)
                             await asyncio.sleep(0.1)
                     acknowledged += 1
 
@@ -67,6 +68,7 @@ async def test_engine_stopped_under_load_keeps_what_it_acknowledged(tmp_path: Pa
                 return bool(await application.request("Counter", handler="totals", timeout=60) == [2000, 2000])
 
             await until(totals, "every message, once")
+            assert refusals <= {"SHUTTING_DOWN"}
 
 
 async def test_worker_asked_to_stop_finishes_and_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -116,31 +118,33 @@ class Load:
 
 
 async def test_update_and_rollback_under_load_without_one_failed_request(tmp_path: Path) -> None:
-    with engine_process(tmp_path) as engine:
-        with worker_process(tmp_path, engine.address, "Echo", name="old", TEST_AGENT_VERSION="1.0.0") as old:
-            async with client(engine.address) as application, unary(engine.address) as stub:
-                load = Load(application)
+    with (
+        engine_process(tmp_path) as engine,
+        worker_process(tmp_path, engine.address, "Echo", name="old", TEST_AGENT_VERSION="1.0.0") as old,
+    ):
+        async with client(engine.address) as application, unary(engine.address) as stub:
+            load = Load(application)
+            await load.hears("1.0.0")
+            slow = asyncio.create_task(application.request("Echo", 1.0, handler="slow", key="busy"))
+            await asyncio.to_thread(old.wait_for, "slow began")
+            with worker_process(tmp_path, engine.address, "Echo", name="new", TEST_AGENT_VERSION="1.1.0") as new:
+                await load.hears("1.1.0")
+                assert await slow == "finished 1.0.0"
+                # Back, by pinning the older version while both are there; and forward again.
+                pin = engine_pb2.ActivateAgentVersionRequest(name="Echo", version="1.0.0")
+                await stub.ActivateAgentVersion(pin)
                 await load.hears("1.0.0")
-                slow = asyncio.create_task(application.request("Echo", 1.0, handler="slow", key="busy"))
-                await asyncio.to_thread(old.wait_for, "slow began")
-                with worker_process(tmp_path, engine.address, "Echo", name="new", TEST_AGENT_VERSION="1.1.0") as new:
-                    await load.hears("1.1.0")
-                    assert await slow == "finished 1.0.0"
-                    # Back, by pinning the older version while both are there; and forward again.
-                    pin = engine_pb2.ActivateAgentVersionRequest(name="Echo", version="1.0.0")
-                    await stub.ActivateAgentVersion(pin)
-                    await load.hears("1.0.0")
-                    await stub.ActivateAgentVersion(engine_pb2.ActivateAgentVersionRequest(name="Echo"))
-                    await load.hears("1.1.0")
-                    # Back, by stopping the newer one: the older one, still there, takes over.
-                    assert await asyncio.to_thread(new.stop) == 0
-                    await load.hears("1.0.0")
-                    with worker_process(tmp_path, engine.address, "Echo", name="newest", TEST_AGENT_VERSION="1.2.0"):
-                        await load.hears("1.2.0")
-                        assert await asyncio.to_thread(old.stop) == 0
-                        seen = len(load.answers)
-                        await until(lambda: len(load.answers) > seen + 100, "answers without the old version")
-                        await load.stop()
+                await stub.ActivateAgentVersion(engine_pb2.ActivateAgentVersionRequest(name="Echo"))
+                await load.hears("1.1.0")
+                # Back, by stopping the newer one: the older one, still there, takes over.
+                assert await asyncio.to_thread(new.stop) == 0
+                await load.hears("1.0.0")
+            with worker_process(tmp_path, engine.address, "Echo", name="newest", TEST_AGENT_VERSION="1.2.0"):
+                await load.hears("1.2.0")
+                assert await asyncio.to_thread(old.stop) == 0
+                seen = len(load.answers)
+                await until(lambda: len(load.answers) > seen + 100, "answers without the old version")
+                await load.stop()
     assert load.failures == []
 
 
