@@ -29,7 +29,7 @@ from amx_engine._decorators import (
     subscribe,
 )
 from amx_engine._errors import AmxError, DefinitionError, HandlerError, InvalidInput
-from amx_engine._memory import memory
+from amx_engine._memory import expire, memory
 from amx_engine._message import AgentReference, Message, Priority
 from amx_engine._pipeline import NotificationService, PipelineContext
 from amx_engine._result import ProcessingResult
@@ -67,6 +67,7 @@ __all__ = [
     "capability",
     "current_context",
     "error_handler",
+    "expire",
     "handler",
     "memory",
     "message_router",

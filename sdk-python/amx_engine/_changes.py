@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
+
+from amx_engine._lifetimes import Expiry
 
 
 class Entry:
@@ -40,7 +42,7 @@ class ChangeLog:
     say. saved: value and deadline that changed entries had at the last commit. gone: entries removed since. initial:
     entries of the initial value that were never committed. suspects: entries that were handed out and whose values can
     change without telling. read: entries read, in order; kept where the least recently used go first. expiring:
-    entries with a deadline, earliest first.
+    entries with a deadline.
     """
 
     __slots__ = (
@@ -65,16 +67,7 @@ class ChangeLog:
         self._ttl = ttl
         self.initial: dict[Entry, None] = {}
         self.read: dict[Entry, None] = {}
-        self.expiring: dict[Entry, None] = {}
-        self.reset()
-
-    @property
-    def expires(self) -> bool:
-        """Whether entries of this memory have a lifetime."""
-        return self._ttl is not None
-
-    def reset(self) -> None:
-        """Everything is committed, or undone."""
+        self.expiring = Expiry()
         self.active = False
         self.cleared = False
         self.dirty: dict[Entry, None] = {}
@@ -83,17 +76,26 @@ class ChangeLog:
         self.saved: dict[Entry, tuple[Any, float | None]] = {}
         self.suspects: dict[Entry, None] = {}
 
+    def reset(self) -> None:
+        """Everything is committed, or undone."""
+        self.active = False
+        self.cleared = False
+        if self.dirty:
+            self.dirty = {}
+        if self.removed:
+            self.removed = {}
+        if self.gone:
+            self.gone = []
+        if self.saved:
+            self.saved = {}
+        if self.suspects:
+            self.suspects = {}
+
     def undone(self, alive: set[Entry]) -> None:
         """Everything since the last commit is undone; these entries are left."""
         self.reset()
         self.read = {entry: None for entry in self.read if entry in alive}
-        if self._ttl is not None:
-            self.expect(alive)
-
-    def expect(self, entries: Iterable[Entry]) -> None:
-        """These entries, and only these, expire at their deadlines."""
-        mortal = [entry for entry in entries if entry.deadline is not None]
-        self.expiring = dict.fromkeys(sorted(mortal, key=lambda entry: entry.deadline or 0.0))
+        self.expiring.expect_only(alive)
 
     def activate(self) -> None:
         """There is something to commit."""
@@ -102,14 +104,28 @@ class ChangeLog:
             self._on_change()
 
     def wrote(self, entry: Entry) -> None:
-        """`entry` is new, or has a new value."""
+        """`entry` is new, or has a new value; it lives as long as the memory says."""
         self.dirty[entry] = None
         if self._ttl is not None:
-            entry.deadline = self._clock() + self._ttl
-            self.expiring.pop(entry, None)
-            self.expiring[entry] = None
+            self.lives_until(entry, self._clock() + self._ttl)
+        elif entry.deadline is not None:
+            entry.deadline = None
+            self.expiring.discard(entry)
         if not self.active:
             self.activate()
+
+    def lives_for(self, entry: Entry, seconds: float) -> None:
+        """`entry`, which was just written, has a lifetime of its own."""
+        self.lives_until(entry, self._clock() + seconds)
+
+    def lives_until(self, entry: Entry, deadline: float) -> None:
+        """`entry`, which was just written, expires at `deadline`."""
+        entry.deadline = deadline
+        self.expiring.expect(entry, deadline)
+
+    def renews(self, entry: Entry) -> bool:
+        """Whether writing the same value again would change the lifetime of `entry`."""
+        return self._ttl is not None or entry.deadline is not None
 
     def replacing(self, entry: Entry, old: Any) -> None:
         """`entry` gets another value than `old`."""
@@ -127,7 +143,7 @@ class ChangeLog:
         self.initial.pop(entry, None)
         self.suspects.pop(entry, None)
         self.read.pop(entry, None)
-        self.expiring.pop(entry, None)
+        self.expiring.discard(entry)
         self.removed[entry.id] = None
         self.activate()
 
@@ -146,7 +162,10 @@ class ChangeLog:
             elif saved[0] is top:  # replaced or removed earlier, and changed by who still holds it
                 self.saved[entry] = (plain_copy(top), saved[1])
         if not entry.dead:
+            deadline = entry.deadline
             self.wrote(entry)
+            if deadline is not None and self._ttl is None:  # an entry with an end does not lose it by a detail
+                self.lives_until(entry, deadline)
 
     def handed_out(self, entry: Entry) -> None:
         """The value of `entry`, which can change without telling, was read."""

@@ -14,9 +14,9 @@ from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, overlo
 
 from amx.v1 import agent_pb2, link_pb2, memory_pb2
 from amx_engine import _values
-from amx_engine._changes import ChangeLog, Entry
+from amx_engine._changes import ChangeLog
 from amx_engine._errors import DefinitionError, InvalidInput
-from amx_engine._message import milliseconds
+from amx_engine._lifetimes import Lifetime, lifetime_ms
 from amx_engine._roots import (
     Codec,
     MemoryList,
@@ -167,8 +167,10 @@ def memory(
 
     The initial value says what it is: a dict, a list, a set, or one value. Changes made by a handler are committed
     with its result, or undone if it fails. persistent: survives hibernation and restarts. ttl: lifetime of an entry
-    since it was last written; entries expire between messages. max_entries: most that a commit keeps, the least
-    recently used go first (of a list, the front).
+    since it was last written; entries expire between messages. One entry has a lifetime of its own if it is written
+    with `self.cache.put(key, value, ttl="10m")`, `add(member, ttl=…)` of a set, `append(value, ttl=…)` of a list, or
+    given one by `expire`. max_entries: most that a commit keeps, the least recently used go first (of a list, the
+    front).
 
     Values are what JSON holds. Others need an annotation, e.g. `-> dict[str, Order]`. Tuples come back as lists.
     """
@@ -189,11 +191,25 @@ def memory(
     made: Memory[Any] = Memory(
         initial,
         persistent=persistent,
-        ttl_ms=milliseconds(ttl, "ttl") or 0,
+        ttl_ms=0 if ttl is None else lifetime_ms(ttl),
         max_entries=max_entries,
         description=description,
     )
     return made if function is None else made(function)
+
+
+def expire(agent: object, name: str, ttl: Lifetime, *, item: Any = _MISSING) -> None:
+    """Gives something that an agent remembers a lifetime of its own, which starts now.
+
+        expire(self, "token", timedelta(minutes=10))
+        expire(self, "cache", "10m", item=key)
+
+    name: of the memory. item: a key of a dict, a member of a set, an index of a list; leave it out for a single value,
+    which becomes the initial one again. It counts as a write: the next one without a lifetime ends it. Raises
+    InvalidInput for an unknown name, a missing item or a lifetime that is not positive, KeyError or IndexError if
+    there is no such entry.
+    """
+    _attached(agent).expire(name, ttl, item)
 
 
 @dataclass(frozen=True, slots=True)
@@ -489,6 +505,21 @@ class InstanceMemory:
             raise TypeError(f"memory '{name}' is a {_NAMES[kind]}; it cannot become {value!r}")
         root.assign(value)
 
+    def expire(self, name: str, ttl: Lifetime, item: Any) -> None:
+        """What `expire` does."""
+        spec = self._specs.get(name)
+        if spec is None:
+            known = ", ".join(self._specs) or "none"
+            raise InvalidInput(f"there is no memory '{name}'; there are: {known}", pointer="name")
+        if spec.kind == VALUE and item is not _MISSING:
+            raise InvalidInput(f"memory '{name}' is a single value, which has no item {item!r}", pointer="item")
+        if spec.kind != VALUE and item is _MISSING:
+            raise InvalidInput(
+                f"memory '{name}' is a {_NAMES[spec.kind]}; say which of its entries expires: expire(…, item=…)",
+                pointer="item",
+            )
+        self._root(name).expire(item, ttl)
+
     def collect(self, effects: link_pb2.Effects) -> None:
         """Appends what changed to `effects`, takes it as committed, and counts the version up if there was anything.
 
@@ -556,7 +587,7 @@ class InstanceMemory:
         root = self._roots.get(name)
         if root is None:
             root = self._build(name)
-        elif root._log.expiring and not root._log.active:
+        elif root._log.expiring.due and not root._log.active:
             root = self._expire(name, root)
         return root
 
@@ -593,21 +624,14 @@ class InstanceMemory:
             if not items and spec.kind == VALUE:
                 root.fill(spec.initial_value(self._instance))
             root.load(items)
-            log.expect(root.entries())
+            log.expiring.expect_only(root.entries())
         self._roots[name] = root
         return root
 
     def _expire(self, name: str, root: Root) -> Root:
         """Drops what has expired. The engine expires it by itself, so this is no change."""
         log = root._log
-        now = self._clock()
-        expired: list[Entry] = []
-        for entry in log.expiring:
-            if entry.deadline is None or entry.deadline > now:
-                break
-            expired.append(entry)
-        for entry in expired:
-            del log.expiring[entry]
+        for entry in log.expiring.take(self._clock()):
             if type(root) is MemoryValue:
                 root.fill(self._specs[name].initial_value(self._instance))
             else:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from amx.v1 import agent_pb2, memory_pb2
 from amx_engine import _values
-from amx_engine._message import milliseconds
+from amx_engine._lifetimes import Lifetime, lifetime_ms
 
 if TYPE_CHECKING:
     from amx_engine._link import Link
@@ -75,11 +74,11 @@ class RemoteMemory:
         return [_values.decode(entry.id) if entry.id else None for entry in result.entries]
 
     async def put(
-        self, name: str, value: Any = None, *, item: Any = None, ttl: timedelta | None = None, if_version: int = 0
+        self, name: str, value: Any = None, *, item: Any = None, ttl: Lifetime | None = None, if_version: int = 0
     ) -> int:
         """Writes an entry and returns the version of the memory after it.
 
-        ttl: its lifetime; None: what the memory says. if_version: only if the memory has this version.
+        ttl: its own lifetime, from now on; None: what the memory says. if_version: only if the memory has this version.
         """
         entry = memory_pb2.MemoryEntry()
         if item is not None:
@@ -87,7 +86,7 @@ class RemoteMemory:
         if value is not None or item is None:
             entry.value = _values.encode(value)
         if ttl is not None:
-            entry.expires_in_ms = milliseconds(ttl, "ttl")
+            entry.expires_in_ms = lifetime_ms(ttl)
         result = await self._operate(name, put=entry, if_version=if_version)
         return result.version
 

@@ -7,9 +7,11 @@ where the least recently used entry goes first or where values can change withou
 from __future__ import annotations
 
 from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
+from operator import index as as_index
 from typing import Any, SupportsIndex
 
 from amx_engine._changes import ChangeLog, Entry
+from amx_engine._lifetimes import Lifetime, lifetime_ms
 from amx_engine._tracked import Adoption, PlainCopies, adopt, is_tracked
 from amx_engine._values import encode_canonical
 
@@ -78,6 +80,10 @@ class Root:
 
     def assign(self, value: Any) -> None:
         """Makes the memory equal to `value`: what assigning to the attribute does."""
+        raise NotImplementedError
+
+    def expire(self, item: Any, ttl: Lifetime) -> None:
+        """Gives the entry of a key, a member or an index (None for a value) a lifetime that starts now."""
         raise NotImplementedError
 
     def fill(self, value: Any) -> None:
@@ -178,6 +184,19 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
         self._log.removed.pop(entry.id, None)
         dict.__setitem__(self, key, value)
         self._log.wrote(entry)
+
+    def put(self, key: Any, value: Any, *, ttl: Lifetime | None = None) -> None:
+        """Sets an item. ttl: its own lifetime, from now on; None: what the memory says, as for `d[key] = value`.
+
+        Raises InvalidInput if `ttl` is no positive length of time; nothing is set then.
+        """
+        millis = None if ttl is None else lifetime_ms(ttl)
+        self[key] = value
+        if millis is not None:
+            self._log.lives_for(self._entries[key], millis / 1000)
+
+    def expire(self, item: Any, ttl: Lifetime) -> None:
+        self.put(item, dict.__getitem__(self, item), ttl=ttl)
 
     def __delitem__(self, key: Any) -> None:
         old = dict.pop(self, key)
@@ -383,18 +402,29 @@ class MemorySet(Root, PlainCopies, set[Any]):
     def __repr__(self) -> str:
         return repr(set(self))
 
-    def add(self, member: Any) -> None:
+    def add(self, member: Any, *, ttl: Lifetime | None = None) -> None:
+        """Adds a member. ttl: its own lifetime, from now on; None: what the memory says.
+
+        Raises InvalidInput if `ttl` is no positive length of time; nothing is added then.
+        """
+        millis = None if ttl is None else lifetime_ms(ttl)
         entry = self._entries.get(member)
-        if entry is not None:
-            if self._log.expires:
-                self._log.replacing(entry, None)  # written again: its lifetime starts anew
-            return
-        entry = Entry(self._log, member, self._codec.key_id(member))
-        set.add(self, member)
-        self._entries[member] = entry
-        self._undo.setdefault(member, None)
-        self._log.removed.pop(entry.id, None)
-        self._log.wrote(entry)
+        if entry is None:
+            entry = Entry(self._log, member, self._codec.key_id(member))
+            set.add(self, member)
+            self._entries[member] = entry
+            self._undo.setdefault(member, None)
+            self._log.removed.pop(entry.id, None)
+            self._log.wrote(entry)
+        elif millis is not None or self._log.renews(entry):
+            self._log.replacing(entry, None)  # written again: its lifetime starts anew
+        if millis is not None:
+            self._log.lives_for(entry, millis / 1000)
+
+    def expire(self, item: Any, ttl: Lifetime) -> None:
+        if not set.__contains__(self, item):
+            raise KeyError(item)
+        self.add(item, ttl=ttl)
 
     def discard(self, member: Any) -> None:
         if member in self:
@@ -436,7 +466,7 @@ class MemorySet(Root, PlainCopies, set[Any]):
         self._become(set(self).symmetric_difference(other))
 
     def __ior__(self, other: Any) -> MemorySet:  # type: ignore[misc]
-        self._become(set(self) | _a_set(other))
+        self.update(_a_set(other))
         return self
 
     def __iand__(self, other: Any) -> MemorySet:  # type: ignore[misc]
@@ -452,10 +482,11 @@ class MemorySet(Root, PlainCopies, set[Any]):
         return self
 
     def _become(self, members: set[Any]) -> None:
+        """Makes the set hold `members`; those it holds already are not written again."""
         kept = {member for member in members if self._holds(member)}
         for member in set(self) - kept:
             self.remove(member)
-        for member in members:
+        for member in members - kept:
             self.add(member)
 
     def _holds(self, member: Any) -> bool:
@@ -508,7 +539,9 @@ class MemorySet(Root, PlainCopies, set[Any]):
             set.add(self, member)
 
     def assign(self, value: Any) -> None:
-        self._become(set(value))
+        members = set(value)
+        self._become(members)
+        self.update(members)
 
     def fill(self, value: Any) -> None:
         super().fill(value)
@@ -526,10 +559,10 @@ class WatchedSet(MemorySet):
         self._use(member)
         return True
 
-    def add(self, member: Any) -> None:
+    def add(self, member: Any, *, ttl: Lifetime | None = None) -> None:
         if set.__contains__(self, member):
             self._use(member)
-        super().add(member)
+        super().add(member, ttl=ttl)
 
     def _use(self, member: object) -> None:
         entry = self._entries.pop(member)
@@ -551,11 +584,24 @@ class MemoryList(Root, PlainCopies, list[Any]):
         self._snapshot: tuple[list[Entry], list[Any]] | None = None
         self._base = 0  # length at the last commit
 
-    def append(self, value: Any) -> None:
+    def append(self, value: Any, *, ttl: Lifetime | None = None) -> None:
+        """Appends a value. ttl: its own lifetime, from now on; None: what the memory says.
+
+        Raises InvalidInput if `ttl` is no positive length of time; nothing is appended then.
+        """
+        millis = None if ttl is None else lifetime_ms(ttl)
         entry = self._new_entry(self._entries[-1].key + 1 if self._entries else 0)
         self._entries.append(entry)
         list.append(self, value)
         self._log.wrote(entry)
+        if millis is not None:
+            self._log.lives_for(entry, millis / 1000)
+
+    def expire(self, item: Any, ttl: Lifetime) -> None:
+        at = as_index(item)
+        millis = lifetime_ms(ttl)
+        self[at] = list.__getitem__(self, at)
+        self._log.lives_for(self._entries[at], millis / 1000)
 
     def extend(self, values: Iterable[Any]) -> None:
         for value in list(values):
@@ -618,10 +664,18 @@ class MemoryList(Root, PlainCopies, list[Any]):
             self._log.took_all()
 
     def reverse(self) -> None:
-        self._become(list(reversed(self)))
+        self._reorder(list(range(len(self) - 1, -1, -1)))
 
     def sort(self, *, key: Any = None, reverse: bool = False) -> None:
-        self._become(sorted(self, key=key, reverse=reverse))
+        by = list.__getitem__(self, slice(None))
+        if key is not None:
+            by = [key(item) for item in by]
+        self._reorder(sorted(range(len(by)), key=by.__getitem__, reverse=reverse))
+
+    def _reorder(self, order: list[int]) -> None:
+        """Puts the values into this order; each takes the rest of its lifetime along."""
+        deadlines = [self._entries[at].deadline for at in order]
+        self._become([list.__getitem__(self, at) for at in order], deadlines)
 
     def _take(self, at: int) -> Any:
         self._before_structure()
@@ -629,13 +683,19 @@ class MemoryList(Root, PlainCopies, list[Any]):
         self._log.took(self._entries.pop(at), value)
         return value
 
-    def _become(self, items: list[Any]) -> None:
-        """Makes the list hold `items`, writing only the places that change."""
+    def _become(self, items: list[Any], deadlines: list[float | None] | None = None) -> None:
+        """Makes the list hold `items`, writing only the places that change.
+
+        deadlines: of values that only move; without, what is written lives as long as the memory says.
+        """
         for at, item in enumerate(items[: len(self)]):
-            old = list.__getitem__(self, at)
-            if old is not item:
+            old, entry = list.__getitem__(self, at), self._entries[at]
+            deadline = None if deadlines is None else deadlines[at]
+            if old is not item or (deadlines is not None and deadline != entry.deadline):
                 list.__setitem__(self, at, item)
-                self._log.replacing(self._entries[at], old)
+                self._log.replacing(entry, old)
+                if deadline is not None:
+                    self._log.lives_until(entry, deadline)
         while len(self) > len(items):
             self._take(len(self) - 1)
         for item in items[len(self) :]:
@@ -657,6 +717,8 @@ class MemoryList(Root, PlainCopies, list[Any]):
             self._entries[position] = moved
             self._log.took(old, value)
             self._log.wrote(moved)
+            if old.deadline is not None:
+                self._log.lives_until(moved, old.deadline)
             needed += 1
             position += 1
         # A number given up above may be in use again.
@@ -789,6 +851,11 @@ class MemoryValue(Root):
     def assign(self, value: Any) -> None:
         self._log.replacing(self._entry, self._value)
         self._value = value
+
+    def expire(self, item: Any, ttl: Lifetime) -> None:
+        millis = lifetime_ms(ttl)
+        self._log.replacing(self._entry, self._value)
+        self._log.lives_for(self._entry, millis / 1000)
 
     def fill(self, value: Any) -> None:
         # The initial value is what absence means; it is not stored.

@@ -233,6 +233,18 @@ def test_memory_of_sets_and_values_is_written(amx: Amx, clerk: str) -> None:
     assert amx("memory", "put", clerk, "notes", '"x"').code == 2  # which entry?
 
 
+def test_an_entry_is_written_with_a_lifetime_of_its_own(amx: Amx, clerk: str) -> None:
+    assert amx("memory", "put", clerk, "notes", '"soon gone"', "--entry", "a", "--ttl", "30m").code == 0
+    assert amx("memory", "put", clerk, "tags", '"brief"', "--ttl", "1h30m").code == 0
+    assert 0 < int(amx("memory", "get", clerk, "notes", "a", "--json").json["entry"]["expires_in_ms"]) <= 1_800_000
+    (tag,) = amx("memory", "search", clerk, "tags", "--json").json
+    assert 1_800_000 < int(tag["expires_in_ms"]) <= 5_400_000
+    assert amx("memory", "put", clerk, "notes", '"stays"', "--entry", "a").code == 0
+    assert not int(amx("memory", "get", clerk, "notes", "a", "--json").json["entry"].get("expires_in_ms", 0))
+    refused = amx("memory", "put", clerk, "notes", '"x"', "--entry", "a", "--ttl", "0s")
+    assert refused.code == 2 and "zero" in refused.err
+
+
 def test_schedules_are_listed_paused_resumed_and_triggered(amx: Amx) -> None:
     (schedule,) = amx("schedules", "list", "--agent", "Clerk", "--json").json
     name = schedule["schedule_id"]

@@ -63,7 +63,10 @@ def put_entry(
     value: Annotated[str, typer.Argument(metavar="VALUE", help="JSON, or - to read it from standard input.")],
     entry: Annotated[str, typer.Option("--entry", "-e", help="Key of a map, ordinal of a list.")] = "",
     ttl: Annotated[
-        float | None, typer.Option("--ttl", parser=seconds, metavar="DURATION", help="Forget it after, e.g. 24h.")
+        float | None,
+        typer.Option(
+            "--ttl", parser=seconds, metavar="DURATION", help="Its own lifetime, e.g. 24h; else the memory's."
+        ),
     ] = None,
     if_version: IfVersion = 0,
 ) -> None:
@@ -71,9 +74,13 @@ def put_entry(
     from amx.v1 import agent_pb2, engine_pb2, memory_pb2
 
     client, output = session.client, session.output
+    if ttl == 0:
+        usage("--ttl is zero; give a positive duration, or leave it out for what the memory says")
     kind = _kind(session, instance, name)
     data = json_bytes(value, "VALUE")
-    written = memory_pb2.MemoryEntry(expires_in_ms=round((ttl or 0) * 1000))
+    written = memory_pb2.MemoryEntry()
+    if ttl is not None:
+        written.expires_in_ms = max(1, round(ttl * 1000))
     if kind == agent_pb2.MEMORY_KIND_SET:
         written.id = _canonical(data.decode())
     else:
