@@ -127,9 +127,6 @@ async def test_full_disk_is_named_and_storing_resumes_when_space_returns(small_v
         more, failure = await fill(session, 11_000)
         assert failure.reason == "STORAGE_FULL"
         acknowledged |= more | {10_000}
-    with pytest.raises(AmxError) as error:  # an engine on a full disk could promise nothing
-        await check_pending(str(path), [])
-    assert error.value.reason == "STORAGE_FULL"
     await asyncio.to_thread(mount, small_volume, "remount,size=8m")
     await check_pending(str(path), sorted(acknowledged))
 

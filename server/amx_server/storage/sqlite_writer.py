@@ -137,6 +137,7 @@ class SqliteWriter:
                     f"the volume of {path} has no shared memory for files, as network file systems have none;"
                     " put the store on a local disk",
                 )
+            self._make_room()
             db.execute("UPDATE meta SET value = value + 1 WHERE name = 'generation'")
             self.generation = _number(db, "SELECT value FROM meta WHERE name = 'generation'")
             self.next_seq = _number(
@@ -151,6 +152,7 @@ class SqliteWriter:
         self._changes = db.total_changes()
         self._pages_written = 0
         self._pages_checkpointed = 0
+        self._full = False  # the last write found no room
 
     def close(self) -> None:
         """Folds the log into the file and closes it. Nothing may be written afterwards."""
@@ -166,6 +168,8 @@ class SqliteWriter:
             return
         inserted = [message.seq for commit in commits for message in commit.insert]
         dropped = {seq for commit in commits for seq in commit.drop}
+        if self._full:
+            self._make_room()
         try:
             if dropped and not dropped.isdisjoint(inserted):
                 duplicates = self._write_stepwise(commits)
@@ -173,7 +177,10 @@ class SqliteWriter:
                 self._execute(parameters)
                 duplicates = self._find_duplicates(commits, inserted, len(parameters) // _WIDTH)
         except Exception as error:
-            raise self._failed(error) from error
+            failure = self._failed(error)
+            self._full = failure.reason == "STORAGE_FULL"
+            raise failure from error
+        self._full = False
         if duplicates:
             for commit in commits:
                 commit.duplicates += tuple(message.message_id for message in commit.insert if message.seq in duplicates)
@@ -187,6 +194,13 @@ class SqliteWriter:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return None
         return _CHECKPOINT_IDLE_S if fresh else None
+
+    def _make_room(self) -> None:
+        """Moves the log into the file, so that the log begins anew where it is instead of growing into what is left."""
+        try:
+            self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
+        except apsw.Error:
+            pass  # there is no room for that either
 
     def purge_ended(self, before_ms: int, limit: int) -> int:
         """See Store.purge_ended."""
