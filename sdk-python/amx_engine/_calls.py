@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections import deque
 
+from google.protobuf.message import Message as ProtoMessage
+
 from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_engine._errors import AmxError, error_from_failure
 from amx_engine._protocol import PendingCall
@@ -17,13 +19,19 @@ SUBSCRIPTION_BUFFER = 4096
 
 
 class ReplyCall(PendingCall):
-    """Waits for a Reply."""
+    """Waits for a Reply. message: kept, if the call may be said again to an engine that forgot it."""
 
     __slots__ = ("future",)
 
-    def __init__(self, future: asyncio.Future[link_pb2.Reply]) -> None:
-        super().__init__()
+    def __init__(
+        self, future: asyncio.Future[link_pb2.Reply], operation: str = "", message: ProtoMessage | None = None
+    ) -> None:
+        # Not by the base class: there is one of these for every call.
         self.future = future
+        self.operation = operation
+        self.message = message
+        self.id = self.invocation_id = self.timeout_ms = 0
+        self.bucket = self._protocol = None
 
     def replied(self, reply: link_pb2.Reply) -> None:
         future = self.future

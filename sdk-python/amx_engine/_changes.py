@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from amx_engine._lifetimes import Expiry
+from amx_engine._recency import Recency
 
 
 class Entry:
@@ -41,8 +42,8 @@ class ChangeLog:
     dirty: entries to write. removed: ids to remove. cleared: everything was removed, before what `removed` and `dirty`
     say. saved: value and deadline that changed entries had at the last commit. gone: entries removed since. initial:
     entries of the initial value that were never committed. suspects: entries that were handed out and whose values can
-    change without telling. read: entries read, in order; kept where the least recently used go first. expiring:
-    entries with a deadline.
+    change without telling. recency: order of use, where the least recently used go first. expiring: entries with a
+    deadline.
     """
 
     __slots__ = (
@@ -55,18 +56,24 @@ class ChangeLog:
         "expiring",
         "gone",
         "initial",
-        "read",
+        "recency",
         "removed",
         "saved",
         "suspects",
     )
 
-    def __init__(self, on_change: Callable[[], None], clock: Callable[[], float], ttl: float | None) -> None:
+    def __init__(
+        self,
+        on_change: Callable[[], None],
+        clock: Callable[[], float],
+        ttl: float | None,
+        recency: Recency | None = None,
+    ) -> None:
         self._on_change = on_change
         self._clock = clock
         self._ttl = ttl
         self.initial: dict[Entry, None] = {}
-        self.read: dict[Entry, None] = {}
+        self.recency = recency
         self.expiring = Expiry()
         self.active = False
         self.cleared = False
@@ -94,7 +101,8 @@ class ChangeLog:
     def undone(self, alive: set[Entry]) -> None:
         """Everything since the last commit is undone; these entries are left."""
         self.reset()
-        self.read = {entry: None for entry in self.read if entry in alive}
+        if self.recency is not None:
+            self.recency.undo(alive)
         self.expiring.expect_only(alive)
 
     def activate(self) -> None:
@@ -111,8 +119,16 @@ class ChangeLog:
         elif entry.deadline is not None:
             entry.deadline = None
             self.expiring.discard(entry)
+        if self.recency is not None:
+            self.recency.use(entry)
         if not self.active:
             self.activate()
+
+    def writes(self) -> dict[Entry, None]:
+        """The entries to write."""
+        if not self.initial:
+            return self.dirty
+        return {entry: None for entry in {**self.initial, **self.dirty} if not entry.dead}
 
     def lives_for(self, entry: Entry, seconds: float) -> None:
         """`entry`, which was just written, has a lifetime of its own."""
@@ -140,9 +156,7 @@ class ChangeLog:
         entry.dead = True
         self.gone.append(entry)
         self.dirty.pop(entry, None)
-        self.initial.pop(entry, None)
         self.suspects.pop(entry, None)
-        self.read.pop(entry, None)
         self.expiring.discard(entry)
         self.removed[entry.id] = None
         self.activate()
@@ -174,8 +188,8 @@ class ChangeLog:
 
     def touched(self, entry: Entry) -> None:
         """`entry` was read, and is recently used by that."""
-        self.read.pop(entry, None)
-        self.read[entry] = None
+        if self.recency is not None:
+            self.recency.use(entry)
 
 
 def plain_copy(value: Any) -> Any:

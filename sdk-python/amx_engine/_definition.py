@@ -42,18 +42,18 @@ class HostedHandler:
     """One handler of a hosted agent.
 
     style: `async` for coroutine functions, `sync` for plain ones (to be run in a thread), `stream` for async
-    generators. passes_message: its one parameter is the Message itself, so `bind(instance)(message)` is all there is
-    to do. wants_context: its arguments include the Context.
+    generators. function: what it is in its class, to be called with the instance first. wants_context: its arguments
+    include the Context.
     """
 
     __slots__ = (
-        "_function",
         "_input",
         "_output",
+        "_passes_message",
         "_plan",
         "concurrent",
+        "function",
         "name",
-        "passes_message",
         "style",
         "wants_context",
     )
@@ -73,20 +73,15 @@ class HostedHandler:
         self.style: Style = style
         self.concurrent = concurrent
         self.wants_context = "context" in plan
-        self.passes_message = plan == ("message",)
-        self._function = function
+        self._passes_message = plan == ("message",)
+        self.function = function
         self._plan = plan
         self._input = input
         self._output = output
 
-    def bind(self, instance: object) -> Callable[..., Any]:
-        """The handler as a method of `instance`."""
-        bound: Callable[..., Any] = self._function.__get__(instance)
-        return bound
-
     def arguments(self, message: Message, context: Context | None) -> tuple[Any, ...]:
-        """What to call the bound handler with. Raises AmxError INVALID_INPUT naming the field that does not fit."""
-        if self.passes_message:
+        """What to call the handler with, after the instance. Raises AmxError INVALID_INPUT naming what does not fit."""
+        if self._passes_message:
             return (message,)
         decoded: Any = None
         if self._input is not None:

@@ -273,10 +273,7 @@ class Link:
     async def _call(
         self, operation: str, message: ProtoMessage, timeout_ms: int, invocation_id: int, repeatable: bool
     ) -> link_pb2.Reply:
-        call = ReplyCall(self._loop.create_future())
-        call.operation = operation
-        if repeatable:
-            call.message = message
+        call = ReplyCall(self._loop.create_future(), operation, message if repeatable else None)
         self.protocol.call(call, operation, message, timeout_ms, invocation_id)
         try:
             return await call.future

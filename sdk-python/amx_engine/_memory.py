@@ -7,16 +7,17 @@ import collections.abc
 import enum
 import inspect
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
 from amx.v1 import agent_pb2, link_pb2, memory_pb2
 from amx_engine import _values
-from amx_engine._changes import ChangeLog
+from amx_engine._changes import ChangeLog, Entry
 from amx_engine._errors import DefinitionError, InvalidInput
 from amx_engine._lifetimes import Lifetime, lifetime_ms
+from amx_engine._recency import Recency
 from amx_engine._roots import (
     Codec,
     MemoryList,
@@ -552,15 +553,15 @@ class InstanceMemory:
                 change = changes.add()
                 change.name = spec.name
                 change.remove = id
-            if spec.max_entries and log.read:
-                for entry in log.read.keys() - {entry for entry, _ in encoded}:
-                    change = changes.add()
-                    change.name = spec.name
-                    change.touch = entry.id
-                log.read.clear()
-            for entry, data in encoded:
+            steps: Iterable[tuple[Entry, bytes | None]] = encoded
+            if log.recency is not None:
+                steps = log.recency.steps(encoded)
+            for entry, data in steps:
                 change = changes.add()
                 change.name = spec.name
+                if data is None:
+                    change.touch = entry.id
+                    continue
                 put = change.put
                 put.id = entry.id
                 put.value = data
@@ -593,7 +594,8 @@ class InstanceMemory:
 
     def _build(self, name: str) -> Root:
         spec = self._specs[name]
-        log = ChangeLog(self._on_change, self._clock, spec.ttl_ms / 1000 if spec.ttl_ms else None)
+        recency = Recency() if spec.max_entries and spec.kind in (MAP, SET) else None
+        log = ChangeLog(self._on_change, self._clock, spec.ttl_ms / 1000 if spec.ttl_ms else None, recency)
         codec = spec.codec
         root: Root
         entries = self._images[name].entries if name in self._images else ()
@@ -625,6 +627,8 @@ class InstanceMemory:
                 root.fill(spec.initial_value(self._instance))
             root.load(items)
             log.expiring.expect_only(root.entries())
+            if recency is not None:
+                recency.load(root.entries())
         self._roots[name] = root
         return root
 
@@ -635,7 +639,8 @@ class InstanceMemory:
             if type(root) is MemoryValue:
                 root.fill(self._specs[name].initial_value(self._instance))
             else:
-                log.read.pop(entry, None)
+                if log.recency is not None:
+                    log.recency.forget(entry)
                 log.initial.pop(entry, None)
                 root.forget(entry)
         return root

@@ -121,15 +121,14 @@ class Message:
     @classmethod
     def from_event(cls, event: message_pb2.Event) -> Message:
         """The message a subscribed handler gets of a published event; attributes become headers."""
-        proto = message_pb2.Message(
-            topic=event.topic,
-            key=event.key,
-            message_id=event.event_id,
-            sender=event.publisher,
-            traceparent=event.traceparent,
-            priority=event.priority,
-            durability=event.durability,
-        )
+        proto = message_pb2.Message()
+        proto.topic = event.topic
+        proto.key = event.key
+        proto.message_id = event.event_id
+        proto.sender = event.publisher
+        proto.traceparent = event.traceparent
+        proto.priority = event.priority
+        proto.durability = event.durability
         proto.payload.CopyFrom(event.payload)
         if event.attributes:
             proto.headers.update(event.attributes)

@@ -99,7 +99,7 @@ class Root:
     def encode(self, pointer: str) -> list[tuple[Entry, bytes]]:
         """The entries to write, encoded. Changes nothing. Raises InvalidValue naming the entry."""
         log, codec = self._log, self._codec
-        writes: dict[Entry, None] = {**log.initial, **log.dirty}
+        writes = log.writes()
         encoded = []
         for entry in writes:
             encoded.append((entry, codec.encode(self.value_of(entry), f"{pointer}[{entry.id}]")))
@@ -120,6 +120,8 @@ class Root:
         for entry in log.gone:
             entry.log = None
             entry.top = None
+        if log.recency is not None:
+            log.recency.commit(log.gone)
         log.initial = {}
         log.reset()
 
@@ -279,8 +281,9 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
         entry.log = None
 
     def evict(self, limit: int) -> None:
-        while len(self) > limit:
-            del self[next(iter(self))]
+        assert self._log.recency is not None
+        for entry in self._log.recency.oldest(len(self) - limit):
+            del self[entry.key]
 
     def load(self, items: Iterable[tuple[str, bytes, float | None]]) -> None:
         codec, log, entries = self._codec, self._log, self._entries
@@ -316,33 +319,21 @@ class MemoryMap(Root, PlainCopies, dict[Any, Any]):
 
 
 class WatchedMap(MemoryMap):
-    """A MemoryMap that notices reads."""
+    """A MemoryMap that notices reads. Its order stays that of insertion, as in any dict."""
 
-    __slots__ = ("_recent",)
+    __slots__ = ()
 
-    def __init__(self, log: ChangeLog, codec: Codec, factory: Callable[[], Any] | None = None) -> None:
-        super().__init__(log, codec, factory)
-        # Entries, least recently used first. The dict's own order stays that of insertion, as in any dict.
-        self._recent: dict[Entry, None] = {}
-
-    def _use(self, key: Any, *, read: bool = True) -> None:
+    def _use(self, key: Any) -> None:
         entry = self._entries.get(key)
         if entry is None:
             return
-        self._recent.pop(entry, None)
-        self._recent[entry] = None
-        if read:
-            self._log.touched(entry)
-            if self._codec.opaque:
-                self._log.handed_out(entry)
+        self._log.touched(entry)
+        if self._codec.opaque:
+            self._log.handed_out(entry)
 
     def __getitem__(self, key: Any) -> Any:
         self._use(key)
         return super().__getitem__(key)
-
-    def __setitem__(self, key: Any, value: Any) -> None:
-        super().__setitem__(key, value)
-        self._use(key, read=False)
 
     def get(self, key: Any, default: Any = None) -> Any:
         self._use(key)
@@ -361,30 +352,6 @@ class WatchedMap(MemoryMap):
         if self._codec.opaque:
             for entry in self._entries.values():
                 self._log.handed_out(entry)
-
-    def load(self, items: Iterable[tuple[str, bytes, float | None]]) -> None:
-        super().load(items)
-        self._recent = dict.fromkeys(self._entries.values())
-
-    def __delitem__(self, key: Any) -> None:
-        entry = self._entries.get(key)
-        super().__delitem__(key)
-        if entry is not None:
-            self._recent.pop(entry, None)
-
-    def evict(self, limit: int) -> None:
-        while len(self) > limit:
-            del self[next(iter(self._recent)).key]
-
-    def forget(self, entry: Entry) -> None:
-        super().forget(entry)
-        self._recent.pop(entry, None)
-
-    def rollback(self) -> None:
-        super().rollback()
-        alive = dict.fromkeys(self._entries.values())
-        restored = dict.fromkeys(entry for entry in alive if entry not in self._recent)
-        self._recent = {**restored, **{entry: None for entry in self._recent if entry in alive}}
 
 
 class MemorySet(Root, PlainCopies, set[Any]):
@@ -503,8 +470,7 @@ class MemorySet(Root, PlainCopies, set[Any]):
         pass
 
     def encode(self, pointer: str) -> list[tuple[Entry, bytes]]:
-        log = self._log
-        return [(entry, b"") for entry in {**log.initial, **log.dirty}]
+        return [(entry, b"") for entry in self._log.writes()]
 
     def undo_structure(self) -> None:
         for member, entry in self._undo.items():
@@ -527,8 +493,9 @@ class MemorySet(Root, PlainCopies, set[Any]):
         entry.log = None
 
     def evict(self, limit: int) -> None:
-        for member in list(self._entries)[: max(0, len(self) - limit)]:
-            self.remove(member)
+        assert self._log.recency is not None
+        for entry in self._log.recency.oldest(len(self) - limit):
+            self.remove(entry.key)
 
     def load(self, items: Iterable[tuple[str, bytes, float | None]]) -> None:
         for id, _, deadline in items:
@@ -565,9 +532,7 @@ class WatchedSet(MemorySet):
         super().add(member, ttl=ttl)
 
     def _use(self, member: object) -> None:
-        entry = self._entries.pop(member)
-        self._entries[entry.key] = entry
-        self._log.touched(entry)
+        self._log.touched(self._entries[member])
 
 
 class MemoryList(Root, PlainCopies, list[Any]):

@@ -327,16 +327,15 @@ class Runner:
     def _start(self, run: Run, arguments: tuple[Any, ...]) -> Any:
         """Runs a handler until it ends or suspends. Returns what it yielded, or raises StopIteration with its value."""
         handler = run.handler
-        call = handler.bind(run.activation.instance)
         set_current(run)
         variables = copy_context()
         style = handler.style
         if style == "async":
-            body = call(*arguments)
+            body = handler.function(run.activation.instance, *arguments)
         elif style == "sync":
-            body = self._in_thread(run, call, arguments)
+            body = self._in_thread(run, arguments)
         else:
-            body = self._stream(run, call(*arguments))
+            body = self._stream(run, handler.function(run.activation.instance, *arguments))
         run.coroutine = body
         run.variables = variables
         return variables.run(body.send, None)
@@ -509,7 +508,7 @@ class Runner:
         epochs, handler, activations = delivery.epochs, delivery.handler, self._activations
         wants_context, concurrent = handler.wants_context, handler.concurrent
         plain = handler.style == "async"
-        bind = handler.bind
+        function = handler.function
         position, count = delivery.next, len(epochs)
         stop = min(count, position + _DELIVERY_SLICE)
         ended = 0
@@ -546,7 +545,7 @@ class Runner:
                 continue
             try:
                 if plain:
-                    body = bind(activation.instance)(*arguments)
+                    body = function(activation.instance, *arguments)
                     variables = copy_context()
                     yielded = variables.run(body.send, None)
                     target.coroutine, target.variables, target.yielded = body, variables, yielded
@@ -632,21 +631,27 @@ class Runner:
                     collected = True
                 if context is not None:
                     context.collect(effects)
-                self.protocol.check_payload(delivery.outcome.ByteSize() + effects.ByteSize(), "outcome of a delivery")
+                size = effects.ByteSize()
+                if delivery.outcome is not None:
+                    size += delivery.outcome.ByteSize()
+                self.protocol.check_payload(size, "outcome of a delivery")
             except Exception as exc:
                 if collected:
                     activation.drop()
                 error = exc
             else:
                 if effects.ByteSize():
-                    delivery.outcome.targets.add(index=index, effects=effects)
+                    delivery.report(index).effects.CopyFrom(effects)
                 return
         dropped = self._undo(target, error) or not activation.current
-        failure = self._failure(target, error)
-        delivery.outcome.targets.add(index=index, failure=failure, memory_dropped=dropped)
+        report = delivery.report(index)
+        report.failure.CopyFrom(self._failure(target, error))
+        report.memory_dropped = dropped
 
     def _target_failed(self, delivery: Delivery, index: int, error: AmxError, *, dropped: bool) -> None:
-        delivery.outcome.targets.add(index=index, failure=error_to_failure(error), memory_dropped=dropped)
+        report = delivery.report(index)
+        report.failure.CopyFrom(error_to_failure(error))
+        report.memory_dropped = dropped
 
     def _delivered(self, delivery: Delivery, ended: int) -> None:
         """That many more targets have ended."""
@@ -654,20 +659,24 @@ class Runner:
         if delivery.remaining or delivery.discarded:
             return
         outcome = delivery.outcome
-        item = self.protocol.item(outcome.ByteSize() if outcome.targets else 0)
+        if outcome is None:
+            item = self.protocol.item(0)
+            item.delivered.SetInParent()
+        else:
+            item = self.protocol.item(outcome.ByteSize())
+            item.delivered.CopyFrom(outcome)
         item.id = delivery.id
-        item.delivered.CopyFrom(outcome)
-        item.delivered.SetInParent()
-        self._jobs.pop(delivery.id, None)
-        self._report_empty()
+        del self._jobs[delivery.id]
+        if self._empty:
+            self._report_empty()
 
     # Plain and streaming handlers
 
-    async def _in_thread(self, run: Run, call: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
+    async def _in_thread(self, run: Run, arguments: tuple[Any, ...]) -> Any:
         threads = self._threads
         if threads is None:
             threads = self._threads = ThreadPoolExecutor(self._thread_count, thread_name_prefix="amx-handler")
-        work = threads.submit(copy_context().run, call, *arguments)
+        work = threads.submit(copy_context().run, run.handler.function, run.activation.instance, *arguments)
         try:
             return await asyncio.wrap_future(work)
         except asyncio.CancelledError:

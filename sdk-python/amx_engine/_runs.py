@@ -149,11 +149,19 @@ class Delivery:
         self.epochs = epochs
         self.next = 0
         self.remaining = len(epochs)
-        self.outcome = link_pb2.Delivered()
+        self.outcome: link_pb2.Delivered | None = None  # most targets have nothing to report
         self.arguments: tuple[Any, ...] | None = None
         self.suspended: set[Target] = set()
         self.stopped: AmxError | None = None
         self.discarded = False
+
+    def report(self, index: int) -> link_pb2.DeliveredTarget:
+        """A new report of what became of one target, to be filled."""
+        if self.outcome is None:
+            self.outcome = link_pb2.Delivered()
+        report = self.outcome.targets.add()
+        report.index = index
+        return report
 
     def stop(self, why: AmxError) -> None:
         self.stopped = why

@@ -114,8 +114,7 @@ def decode(data: bytes | str) -> Any:
         raise InvalidValue(f"JSON is not UTF-8: {error.reason} at byte {error.start}") from None
     except ValueError as error:
         raise InvalidValue(f"not JSON: {error}") from None
-    raw = data if isinstance(data, bytes) else data.encode("utf-8", "surrogatepass")
-    if _SURROGATE_ESCAPE.search(raw) or isinstance(data, str):
+    if isinstance(data, str) or (b"\\u" in data and _SURROGATE_ESCAPE.search(data)):
         try:
             _json(value).encode()
         except UnicodeEncodeError:

@@ -64,7 +64,8 @@ def test_bare_decorators_take_names_from_the_code() -> None:
     described = definition_of("greet", hosted)
     assert described.description == "Says hello."
     assert described.output_schema == '{"type":"string"}'
-    assert hosted.handlers["greet"].passes_message
+    message = Message()
+    assert hosted.handlers["greet"].arguments(message, None) == (message,)
     assert HostedAgent.of(Greeter) is hosted
 
 
@@ -557,7 +558,7 @@ async def test_a_router_answers_with_an_address(decorate: Any) -> None:
 
     async def ask(**fields: Any) -> Any:
         seen = Message({"type": "", "source": "", "priority": "NORMAL", "content": None, "headers": {}, **fields})
-        content_type, data = route.encode_result(await route.bind(router)(*route.arguments(seen, None)))
+        content_type, data = route.encode_result(await route.function(router, *route.arguments(seen, None)))
         assert content_type == "application/json"
         return json.loads(data)
 
@@ -598,7 +599,7 @@ async def test_a_monitor_records_and_alerts(decorate: Any) -> None:
         )
         context = Context(report)
         token = set_current(context)
-        await told.bind(tracker)(*told.arguments(report, None))
+        await told.function(tracker, *told.arguments(report, None))
         reset_current(token)
         published.append(context.has_effects)
     measured = tracker.metrics.of("a")

@@ -45,7 +45,7 @@ async def run(cls: type, content: Any = None, engine: Published | None = None, *
     handler = hosted.handlers["run"]
     message = Message(content)
     context = Context(message, agent=hosted.name, calls=engine, config=config)
-    return await handler.bind(hosted.new_instance("default"))(*handler.arguments(message, context))
+    return await handler.function(hosted.new_instance("default"), *handler.arguments(message, context))
 
 
 async def test_stages_run_in_order_and_see_what_was_before() -> None:
