@@ -14,6 +14,7 @@ from amx_engine import AmxError
 from tests.process.agents import Counter, Echo
 from tests.process.harness import (
     EngineProcess,
+    Process,
     RawLink,
     client,
     definition,
@@ -69,16 +70,18 @@ async def test_killed_worker_has_its_messages_redelivered_with_effects_once(tmp_
 
 
 async def test_request_at_a_killed_worker_runs_at_another(tmp_path: Path) -> None:
-    with engine_process(tmp_path, *QUICK) as engine:
-        with worker_process(tmp_path, engine.address, "Echo", name="first") as first:
-            async with client(engine.address) as application:
-                asking = asyncio.create_task(application.request("Echo", handler="hang"))
-                await asyncio.to_thread(first.wait_for, "hang began")
-                with worker_process(tmp_path, engine.address, "Echo", name="second") as second:
-                    first.kill()
-                    await asyncio.to_thread(second.wait_for, "hang began")
-                    asking.cancel()
-                    await asyncio.to_thread(second.wait_for, "hang ended")
+    with (
+        engine_process(tmp_path, *QUICK) as engine,
+        worker_process(tmp_path, engine.address, "Echo", name="first") as first,
+    ):
+        async with client(engine.address) as application:
+            asking = asyncio.create_task(application.request("Echo", handler="hang"))
+            await asyncio.to_thread(first.wait_for, "hang began")
+            with worker_process(tmp_path, engine.address, "Echo", name="second") as second:
+                first.kill()
+                await asyncio.to_thread(second.wait_for, "hang began")
+                asking.cancel()
+                await asyncio.to_thread(second.wait_for, "hang ended")
 
 
 async def test_request_at_the_only_worker_fails_by_name_when_it_is_killed(tmp_path: Path) -> None:
@@ -191,8 +194,6 @@ async def test_client_that_is_killed_has_its_requests_cancelled(tmp_path: Path) 
         "        await engine.request('Echo', handler='hang')\n\n\n"
         "asyncio.run(main())\n"
     )
-    from tests.process.harness import Process
-
     with engine_process(tmp_path, *QUICK) as engine, worker_process(tmp_path, engine.address, "Echo") as worker:
         asker = Process("asker", ["asker.py"], tmp_path, {"AMX_ADDRESS": engine.address})
         asker.launch()

@@ -116,6 +116,11 @@ class Counter:
         return await self.add(amount)
 
     @handler
+    async def add_padded(self, amount: int) -> int:
+        """For messages whose headers take room."""
+        return await self.add(amount)
+
+    @handler
     async def totals(self) -> list[int]:
         return [self.count, self.sum]
 

@@ -21,7 +21,8 @@ TOKENS = (
     (
         "security.tokens=["
         "{token: host, subject: host, roles: [worker]}, {token: alice, subject: alice, roles: [opener]},"
-        " {token: bob, subject: bob, roles: [client]}, {token: eve, subject: eve, namespace: elsewhere, roles: [client]}]"
+        " {token: bob, subject: bob, roles: [client]},"
+        " {token: eve, subject: eve, namespace: elsewhere, roles: [client]}]"
     ),
 )
 
