@@ -512,3 +512,13 @@ async def test_effects_of_a_redelivered_message_count_once(tmp_path: Path) -> No
         assert worker.waiting == 0
         worker.request("counter")
         assert remembered((await worker.work()).invoke) == 1
+
+
+async def test_idempotency_key_of_a_volatile_send_makes_repeats_duplicates(rig: Rig) -> None:
+    worker = await rig.worker(agent("echo"))
+    calls = [worker.send("echo", n, durability=VOLATILE, idempotency_key="i") for n in range(3)]
+    accepted = [await worker.accepted(call) for call in calls]
+    assert [one.duplicate for one in accepted] == [False, True, True]
+    (await worker.work()).succeed()
+    await rig.settle()
+    assert worker.waiting == 0

@@ -118,7 +118,8 @@ class Acceptance:
             if durable:
                 message.message_id = message.message_id or f"idempotent:{message.idempotency_key}"
             else:
-                joined = namespace.idempotent.join(f"{agent.name}/{message.idempotency_key}", sink)
+                kind = "send" if one_way else "request"
+                joined = namespace.idempotent.join(f"{kind}:{agent.name}/{message.idempotency_key}", sink)
                 if joined is None:
                     return None
                 sink = joined

@@ -1,4 +1,4 @@
-"""Volatile requests with an idempotency key: a repeat gets the first one's outcome. Kept in memory, bounded."""
+"""Volatile messages with an idempotency key: a repeat gets the first one's outcome. Kept in memory, bounded."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from amx_server.runtime.instances import ReplySink
 
 
 class Entry:
-    """One request and its outcome, once there is one."""
+    """One message and its outcome, once there is one: of a request the reply, of a one-way message the acceptance."""
 
-    __slots__ = ("expires_at", "failure", "key", "result", "waiting")
+    __slots__ = ("accepted", "expires_at", "failure", "key", "result", "waiting")
 
     def __init__(self, key: str) -> None:
         self.key = key
         self.expires_at = 0.0  # 0: it has not ended
         self.result: common_pb2.Payload | None = None
         self.failure: common_pb2.Failure | None = None
+        self.accepted = ""  # id of a one-way message
         self.waiting: list[ReplySink] = []
 
 
@@ -48,6 +49,8 @@ class IdempotentRequests:
             entry.waiting.append(sink)
         elif entry.failure is not None:
             sink.fail(entry.failure)
+        elif entry.accepted:
+            sink.accepted(entry.accepted, True)
         else:
             sink.result(entry.result or common_pb2.Payload())
         return None
@@ -83,7 +86,13 @@ class _Recording:
         self._sink = sink
 
     def accepted(self, message_id: str, duplicate: bool) -> None:
-        self._sink.accepted(message_id, duplicate)
+        entry = self._entry
+        entry.accepted = message_id
+        self._owner.ended(entry)
+        first, *joined = self._everyone()
+        first.accepted(message_id, duplicate)
+        for sink in joined:
+            sink.accepted(message_id, True)
 
     def chunk(self, payload: common_pb2.Payload) -> None:
         self._sink.chunk(payload)
