@@ -94,6 +94,10 @@ class _Memory:
         oldest: str = next(iter(entries))
         return oldest
 
+    def front(self) -> str:
+        """Id of a list's first entry. Only writes from outside need it: handlers' commits keep the bound themselves."""
+        return min(self.entries, key=int)
+
 
 class InstanceMemory:
     """Everything one instance remembers.
@@ -337,7 +341,7 @@ class InstanceMemory:
             dirty.setdefault((spec.name, entry_id), old is not None)
         if spec.max_entries:
             while len(memory.entries) > spec.max_entries:
-                _remove(memory, spec.name, memory.oldest(), dirty)
+                _remove(memory, spec.name, memory.front() if spec.kind == LIST else memory.oldest(), dirty)
 
     def _touch(self, memory: _Memory, spec: MemorySpec, entry_id: str) -> None:
         entry = memory.entries.pop(entry_id, None) if spec.max_entries else None
