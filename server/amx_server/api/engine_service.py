@@ -16,6 +16,7 @@ from amx.v1 import common_pb2, engine_pb2, memory_pb2, message_pb2
 from amx_server.api.status import abort
 from amx_server.core import errors
 from amx_server.core.errors import AmxError, invalid
+from amx_server.runtime.instances import Invocation
 from amx_server.runtime.queries import page_size
 from amx_server.security.identity import Identity
 from amx_server.telemetry.logs import get_logger
@@ -35,10 +36,16 @@ Request = TypeVar("Request", bound=ProtoMessage)
 class _Outcome:
     """The sink of one unary call."""
 
-    __slots__ = ("future",)
+    __slots__ = ("future", "invocation")
 
     def __init__(self) -> None:
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.invocation: Invocation | None = None  # what runs for it, once that is known
+
+    @property
+    def open(self) -> bool:
+        """Whether the caller still waits."""
+        return not self.future.done()
 
     def _set(self, value: object) -> None:
         if not self.future.done():
@@ -63,10 +70,12 @@ class _Outcome:
 class _Parts:
     """The sink of one streamed call: a queue that the handler may run ahead of by the stream's window."""
 
-    __slots__ = ("queue",)
+    __slots__ = ("invocation", "open", "queue")
 
     def __init__(self) -> None:
         self.queue: asyncio.Queue[tuple[str, Any]] = asyncio.Queue()
+        self.invocation: Invocation | None = None  # what runs for it, once that is known
+        self.open = True  # the caller still reads
 
     def accepted(self, message_id: str, duplicate: bool) -> None:
         """Streamed calls are not answered so."""
@@ -234,11 +243,13 @@ class EngineService:
             sink,
             _remaining_ms(context),
         )
+        if inv is not None:
+            sink.invocation = inv
         try:
             payload = await sink.future
         except asyncio.CancelledError:
-            if inv is not None:
-                self._engine.dispatcher.cancel(inv, "the caller gave up")
+            if sink.invocation is not None:
+                self._engine.dispatcher.caller_left(sink.invocation)
             raise
         response = engine_pb2.RequestResponse()
         response.result.CopyFrom(payload)
@@ -260,6 +271,8 @@ class EngineService:
             _remaining_ms(context),
             streaming=True,
         )
+        if inv is not None:
+            sink.invocation = inv
         ended = False
         try:
             while not ended:
@@ -274,11 +287,12 @@ class EngineService:
                     ended = True
                     part.result.CopyFrom(value)
                 yield part
-                if kind == "chunk" and inv is not None:
-                    dispatcher.grant_chunks(inv, 1)
+                if kind == "chunk" and sink.invocation is not None:
+                    dispatcher.grant_chunks(sink.invocation, 1)
         finally:
-            if not ended and inv is not None:
-                dispatcher.cancel(inv, "the caller gave up")
+            sink.open = False
+            if not ended and sink.invocation is not None:
+                dispatcher.caller_left(sink.invocation)
 
     async def publish(self, request: engine_pb2.PublishRequest, identity: Identity, context: Context) -> ProtoMessage:
         event = request.event
