@@ -121,18 +121,10 @@ class Message:
     @classmethod
     def from_event(cls, event: message_pb2.Event) -> Message:
         """The message a subscribed handler gets of a published event; attributes become headers."""
-        proto = message_pb2.Message()
-        proto.topic = event.topic
-        proto.key = event.key
-        proto.message_id = event.event_id
-        proto.sender = event.publisher
-        proto.traceparent = event.traceparent
-        proto.priority = event.priority
-        proto.durability = event.durability
-        proto.payload.CopyFrom(event.payload)
-        if event.attributes:
-            proto.headers.update(event.attributes)
-        return cls.from_proto(proto)
+        message = _EventMessage.__new__(_EventMessage)
+        message._event = event
+        message._content = _UNSET
+        return message
 
     def to_proto(self, target: message_pb2.Message) -> None:
         """Fills `target` with this message. Raises InvalidValue if the content has no JSON form."""
@@ -270,6 +262,41 @@ class Message:
         name = f"{proto.agent}/{proto.key or 'default'}" if proto.agent else "unaddressed"
         what = proto.handler or proto.type or proto.topic
         return f"<Message {proto.message_id or 'new'} to {name}{'#' + what if what else ''}>"
+
+
+class _EventMessage(Message):
+    """A Message made of an event. Few handlers look at more than the content: the rest is made when it is asked for."""
+
+    __slots__ = ("_event", "_made")
+
+    _event: message_pb2.Event
+    _made: message_pb2.Message
+
+    @property
+    def _proto(self) -> message_pb2.Message:  # type: ignore[override]  # in place of the attribute
+        try:
+            return self._made
+        except AttributeError:
+            event = self._event
+            proto = self._made = message_pb2.Message(
+                topic=event.topic,
+                key=event.key,
+                message_id=event.event_id,
+                sender=event.publisher,
+                traceparent=event.traceparent,
+                priority=event.priority,
+                durability=event.durability,
+                headers=event.attributes,
+            )
+            proto.payload.CopyFrom(event.payload)
+            return proto
+
+    @property
+    def content(self) -> Any:
+        content = self._content
+        if content is _UNSET:
+            content = self._content = decode_payload(self._event.payload)
+        return content
 
 
 class AgentReference:

@@ -32,7 +32,6 @@ class Run:
     stopped: AmxError | None = None  # why it was cancelled
     discarded = False  # nobody wants its outcome
     turn = False  # it waited for its instance, which is now held for it
-    attempt = 1
     coroutine: Coroutine[Any, Any, Any]
     variables: contextvars.Context
     yielded: Any
@@ -62,6 +61,11 @@ class Run:
         return context
 
     @property
+    def attempt(self) -> int:
+        """1 for the first."""
+        return 1
+
+    @property
     def source(self) -> str:
         """Where it happens: `agent/key#handler`."""
         activation = self.activation
@@ -88,6 +92,7 @@ class Run:
 class Invocation(Run):
     """An Invoke at work."""
 
+    started: float  # monotonic second at which its turn came
     window = 0  # chunks its reader takes
     reader: asyncio.Future[None] | None = None
 
@@ -96,11 +101,13 @@ class Invocation(Run):
         self.id = item_id
         self.activation = activation
         self.invoke = invoke
-        self.attempt = invoke.attempt
-        self.started = monotonic()
         timeout_ms = invoke.timeout_ms
         if timeout_ms:
-            self.deadline = self.started + timeout_ms / 1000
+            self.deadline = monotonic() + timeout_ms / 1000
+
+    @property
+    def attempt(self) -> int:
+        return self.invoke.attempt
 
 
 class Target(Run):
