@@ -6,10 +6,9 @@ AirportIntake cleans a row, Country counts the airports of one country, Extremes
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict, dataclass
 
-from amx_engine import Agent, AmxEngine, Context, Pipeline, PipelineContext, handler, memory, stage
+from amx_engine import Agent, AmxEngine, Context, Pipeline, PipelineContext, handler, memory, run, stage
 
 HIGH_FT = 10_000
 LOW_FT = 0
@@ -122,4 +121,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main())

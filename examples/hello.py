@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-
-from amx_engine import Agent, AmxEngine, handler, memory
+from amx_engine import Agent, AmxEngine, handler, memory, run
 
 
 @Agent
@@ -26,4 +24,4 @@ async def main() -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    run(main())

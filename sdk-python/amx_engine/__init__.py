@@ -34,6 +34,7 @@ from amx_engine._message import AgentReference, Message, Priority
 from amx_engine._pipeline import NotificationService, PipelineContext
 from amx_engine._result import ProcessingResult
 from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
+from amx_engine._run import run
 from amx_engine._schema import Int64
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ __all__ = [
     "message_router",
     "performance_monitor",
     "requires_permission",
+    "run",
     "scheduled",
     "stage",
     "subscribe",
