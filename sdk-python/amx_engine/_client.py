@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Self, TypeVar, overload
 
 from amx.v1 import message_pb2
 from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
+from amx_engine._collector import rare_collections
 from amx_engine._context import make_event
 from amx_engine._definition import HostedAgent
 from amx_engine._embedded import EmbeddedProcess
@@ -180,7 +181,10 @@ class AmxEngine:
                 await stopped.wait()
 
     async def run_forever(self) -> None:
-        """Runs until SIGINT, SIGTERM or stop(), then stops. Starts first if need be. For the main of a worker."""
+        """Runs until SIGINT, SIGTERM or stop(), then stops. Starts first if need be.
+
+        For the main of a worker: meanwhile cyclic garbage is collected less often, unless the process chose how often.
+        """
         if self._exits is None:
             await self.start()
         loop = asyncio.get_running_loop()
@@ -195,7 +199,8 @@ class AmxEngine:
         closed = asyncio.ensure_future(self.wait_closed())
         signalled = asyncio.ensure_future(interrupted.wait())
         try:
-            await asyncio.wait((closed, signalled), return_when=asyncio.FIRST_COMPLETED)
+            with rare_collections():
+                await asyncio.wait((closed, signalled), return_when=asyncio.FIRST_COMPLETED)
             if closed.done():
                 closed.result()
         finally:

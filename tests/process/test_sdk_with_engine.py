@@ -243,6 +243,23 @@ async def test_broadcast_reports_every_recipient(engine: EmbeddedEngine) -> None
     assert {one.value for one in outcome.recipients} == {4}
 
 
+@Agent
+class Town:
+    @handler(default=True)
+    async def announce(self, message: Message, context: Context) -> dict[str, Any]:
+        outcome = await context.broadcast(
+            Scope.agent("Counter"), "x", headers={"by": "town"}, timeout=timedelta(seconds=5)
+        )
+        return {one.instance.key: one.value for one in outcome.recipients}
+
+
+async def test_handler_broadcasts_and_sees_every_outcome(engine: EmbeddedEngine) -> None:
+    await engine.host(Town)
+    for key in ("a", "b"):
+        await engine.request("Counter", "x", key=key)
+    assert await engine.request("Town") == {"a": 2, "b": 2}
+
+
 async def test_memory_can_be_read_and_written_from_outside(engine: EmbeddedEngine) -> None:
     remote = engine.memory("Counter", "k")
     await engine.request("Counter", "a", key="k")
