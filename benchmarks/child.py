@@ -17,7 +17,7 @@ Operation = Callable[..., Awaitable[Any]]
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs `main` on uvloop where it is installed, as every measured process does."""
+    """Runs `main` as `amx_engine.run` does: on uvloop where it is installed. Peers have it only if their package does."""
     try:
         import uvloop
     except ImportError:

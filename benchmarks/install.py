@@ -15,10 +15,10 @@ from pathlib import Path
 from benchmarks.systems import PEERS
 
 _PYTHON_PACKAGES = {
-    "autogen": ("autogen-core==0.7.5", "autogen-ext[grpc]==0.7.5", "uvloop==0.23.0"),
-    "nats": ("nats-py==2.16.0", "uvloop==0.23.0"),
-    "ray": ("ray==2.60.0", "uvloop==0.23.0"),
-    "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5", "uvloop==0.23.0"),
+    "autogen": ("autogen-core==0.7.5", "autogen-ext[grpc]==0.7.5"),
+    "nats": ("nats-py==2.16.0",),
+    "ray": ("ray==2.60.0",),
+    "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5"),
 }
 _NATS_SERVER = "github.com/nats-io/nats-server/v2@v2.14.9"
 _RESTATE_SERVER = "@restatedev/restate-server@1.7.12"
