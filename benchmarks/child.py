@@ -17,7 +17,7 @@ Operation = Callable[..., Awaitable[Any]]
 
 
 def run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Runs `main` as `amx_engine.run` does: on uvloop where it is installed. Peers have it only if their package does."""
+    """Runs `main` as `amx_engine.run` does: on uvloop where it is installed, which it is not for the peers."""
     try:
         import uvloop
     except ImportError:
