@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from amx.v1 import link_pb2, memory_pb2
-from amx_engine import Agent, DefinitionError, handler, memory
+from amx_engine import Agent, DefinitionError, InvalidInput, expire, handler, memory
 from amx_engine._definition import HostedAgent
 from amx_engine._memory import InstanceMemory
-from amx_engine._values import InvalidValue
+from amx_engine._values import InvalidValue, encode_canonical
 
 
 class Store:
@@ -44,6 +44,11 @@ class Store:
                 entries[change.touch] = entries.pop(change.touch)
         if effects.memory:
             self.version += 1
+
+    def forget_mortals(self) -> None:
+        """Drops every entry that has a lifetime."""
+        for name, entries in self.memories.items():
+            self.memories[name] = {id: entry for id, entry in entries.items() if not entry[1]}
 
     def image(self) -> memory_pb2.InstanceMemory:
         image = memory_pb2.InstanceMemory()
@@ -172,6 +177,11 @@ class MemoryMachine(RuleBasedStateMachine):
         self.own.table[key] = copy.deepcopy(value)
         self.table[key] = copy.deepcopy(value)
 
+    @rule(key=KEYS, value=VALUES)
+    def put_for_a_while(self, key: Any, value: Any) -> None:
+        self.own.table.put(key, copy.deepcopy(value), ttl="2s")
+        self.table[key] = copy.deepcopy(value)
+
     @rule(key=KEYS)
     def delete_item(self, key: Any) -> None:
         assert (key in self.own.table) == (key in self.table)
@@ -215,6 +225,11 @@ class MemoryMachine(RuleBasedStateMachine):
     @rule(value=VALUES)
     def append(self, value: Any) -> None:
         self.own.rows.append(copy.deepcopy(value))
+        self.rows.append(copy.deepcopy(value))
+
+    @rule(value=VALUES)
+    def append_for_a_while(self, value: Any) -> None:
+        self.own.rows.append(copy.deepcopy(value), ttl="2s")
         self.rows.append(copy.deepcopy(value))
 
     @rule(index=st.integers(-6, 6), value=VALUES)
@@ -270,6 +285,11 @@ class MemoryMachine(RuleBasedStateMachine):
         self.members.add(member)
 
     @rule(member=KEYS)
+    def add_for_a_while(self, member: Any) -> None:
+        self.own.members.add(member, ttl="2s")
+        self.members.add(member)
+
+    @rule(member=KEYS)
     def discard(self, member: Any) -> None:
         self.own.members.discard(member)
         self.members.discard(member)
@@ -308,6 +328,19 @@ class MemoryMachine(RuleBasedStateMachine):
     def commit_and_reload(self) -> None:
         self.commit()
         self.host.reload()
+
+    @rule()
+    def time_passes(self) -> None:
+        """Exactly those entries go which were committed with a lifetime."""
+        self.commit()
+        numbers = sorted(map(int, self.host.store.memories.get("rows", {})))
+        self.host.clock.now += 3
+        self.host.store.forget_mortals()
+        left = self.host.store.memories
+        self.table = {key: value for key, value in self.table.items() if encode_canonical(key) in left.get("table", {})}
+        self.members = {member for member in self.members if encode_canonical(member) in left.get("members", {})}
+        self.rows = [value for at, value in zip(numbers, self.rows, strict=True) if str(at) in left.get("rows", {})]
+        self.kept()
 
     @rule()
     def roll_back(self) -> None:
@@ -612,6 +645,154 @@ def test_entries_expire_between_messages() -> None:
     assert changes(host.commit()) == [("rows", "put", "2")]
     host.clock.now += 100
     assert own.table == {} and own.rows == [] and own.members == set()
+
+
+def test_entries_have_lifetimes_of_their_own() -> None:
+    cls = agent_with(
+        table=memory(ttl="1h", default_factory=dict),
+        rows=memory(default_factory=list),
+        members=memory(default_factory=set),
+        value=memory(default="initial"),
+    )
+    host = Host(cls)
+    own = host.instance
+    own.table.put("short", 1, ttl="10s")
+    own.table["memory's"] = 1
+    own.table.put("long", 1, ttl=timedelta(hours=2))
+    own.rows.append("short", ttl="10s")
+    own.rows.append("endless")
+    own.members.add("short", ttl="10s")
+    own.members |= {"endless"}
+    own.value = "set"
+    expire(own, "value", timedelta(seconds=10))
+    lifetimes = {(change.name, change.put.id): change.put.expires_in_ms for change in host.commit().memory}
+    assert lifetimes == {
+        ("table", '"short"'): 10_000,
+        ("table", '"memory\'s"'): 3_600_000,
+        ("table", '"long"'): 7_200_000,
+        ("rows", "0"): 10_000,
+        ("rows", "1"): 0,
+        ("members", '"short"'): 10_000,
+        ("members", '"endless"'): 0,
+        ("value", ""): 10_000,
+    }
+    host.clock.now += 11
+    assert own.table.keys() == {"memory's", "long"} and own.rows == ["endless"]
+    assert own.members == {"endless"} and own.value == "initial"
+    assert not host.memory.changed
+    host.clock.now += 3600
+    assert own.table.keys() == {"long"}
+
+
+def test_writing_without_a_lifetime_ends_the_entrys_own() -> None:
+    host = Host(Rememberer)
+    own = host.instance
+    for name in ("written", "assigned", "inside", "failed"):
+        own.table.put(name, [1], ttl="10s")
+        own.members.add(name, ttl="10s")
+    own.count = 5
+    expire(own, "count", "10s")
+    host.commit()
+    own.table["failed"] = [2]
+    own.members.add("failed")
+    host.memory.rollback()
+    own.table["written"] = [2]
+    own.table |= {"assigned": [2]}
+    own.table["inside"].append(2)  # a detail: the entry still has its end
+    own.members.add("written")
+    own.members |= {"assigned"}
+    own.count = 6
+    host.commit()
+    host.clock.now += 11
+    assert own.table == {"written": [2], "assigned": [2]}
+    assert own.members == {"written", "assigned"} and own.count == 6
+
+
+def test_values_that_move_in_a_list_take_their_lifetimes_along() -> None:
+    host = Host(Rememberer)
+    own = host.instance
+    own.rows.extend([3, 1])
+    own.rows.append(2, ttl="10s")
+    own.rows.append(0, ttl="20s")
+    host.commit()
+    own.rows.sort()
+    own.rows.reverse()
+    own.rows.insert(1, 9)
+    own.rows.insert(1, 8)
+    host.commit()
+    assert own.rows == [3, 8, 9, 2, 1, 0]
+    host.reload()
+    host.clock.now += 11
+    assert host.instance.rows == [3, 8, 9, 1, 0]
+    host.clock.now += 10
+    assert host.instance.rows == [3, 8, 9, 1]
+
+
+def test_an_entry_can_be_given_a_lifetime_after_it_was_written() -> None:
+    host = Host(Rememberer)
+    own = host.instance
+    own.table["a"] = own.table["b"] = 1
+    own.rows.extend(["a", "b"])
+    own.members |= {"a", "b"}
+    host.commit()
+    expire(own, "table", "10s", item="a")
+    expire(own, "rows", "10s", item=-1)
+    expire(own, "members", "10s", item="a")
+    assert changes(host.commit()) == [("table", "put", '"a"'), ("rows", "put", "1"), ("members", "put", '"a"')]
+    host.clock.now += 11
+    assert (own.table, own.rows, own.members) == ({"b": 1}, ["a"], {"b"})
+
+
+def test_lifetimes_that_cannot_be_are_refused_and_change_nothing() -> None:
+    host = Host(Rememberer)
+    own = host.instance
+    for ttl in ("0s", timedelta(0), timedelta(seconds=-1), "soon"):
+        for write in (
+            lambda ttl=ttl: own.table.put("a", 1, ttl=ttl),
+            lambda ttl=ttl: own.members.add("a", ttl=ttl),
+            lambda ttl=ttl: own.rows.append("a", ttl=ttl),
+            lambda ttl=ttl: expire(own, "count", ttl),
+        ):
+            with pytest.raises(InvalidInput, match="ttl"):
+                write()
+    for name, options, said in (
+        ("nothing", {}, "no memory 'nothing'"),
+        ("table", {}, "which of its entries"),
+        ("count", {"item": 1}, "single value"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            expire(own, name, "1s", **options)
+    with pytest.raises(KeyError):
+        expire(own, "table", "1s", item="a")
+    with pytest.raises(KeyError):
+        expire(own, "members", "1s", item="a")
+    with pytest.raises(IndexError):
+        expire(own, "rows", "1s", item=0)
+    assert not host.memory.changed and not host.commit().memory
+
+
+def test_lifetimes_of_entries_written_over_and_over_take_little_room() -> None:
+    host = Host(agent_with(table=memory(ttl="24h", default_factory=dict)))
+    own = host.instance
+    for round in range(2000):
+        own.table["hot"] = round
+        own.table.put("shorter", 1, ttl=timedelta(seconds=4000 - round))
+        own.table[f"gone {round}"] = 1
+        del own.table[f"gone {round}"]
+    host.commit()
+    expiry = host.memory._roots["table"]._log.expiring
+    assert len(expiry.due) == 2 and len(expiry._heap) < 100
+    host.clock.now += 2002
+    assert own.table.keys() == {"hot"}
+
+
+def test_initial_entries_whose_removal_failed_are_stored() -> None:
+    host = Host(agent_with(table=memory(persistent=True)(lambda self: {"start": 1}), count=memory(default=0)))
+    del host.instance.table["start"]
+    host.memory.rollback()
+    host.instance.count = 1
+    host.commit()
+    assert host.reload().table == {"start": 1}
 
 
 def test_remaining_lifetimes_are_loaded() -> None:
