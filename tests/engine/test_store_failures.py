@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from amx.v1 import agent_pb2, link_pb2, memory_pb2, message_pb2
@@ -266,3 +267,29 @@ async def test_broken_commit_counters_are_kept() -> None:
         text = rig.engine.render_metrics("")[1].decode()
         assert "amx_commits_total" in text
         assert store.refused == 0
+
+
+async def test_definition_that_could_not_be_stored_is_stored_later() -> None:
+    async with failing() as (rig, store):
+        store.refuses = lambda commit: bool(commit.agent_put)
+        await rig.worker(agent("echo"))
+        await rig.pass_time(3, step=1)
+        assert await rig.engine.store.agents() == []
+        store.refuses = nothing
+        await rig.pass_time(2, step=1)
+        assert [row.name for row in await rig.engine.store.agents()] == ["echo"]
+
+
+async def test_stored_message_whose_handler_is_not_known_waits_for_it(tmp_path: Path) -> None:
+    path = str(tmp_path / "amx.db")
+    async with running(store=path) as rig:
+        await rig.worker(agent("echo", "a", "b", version="1.0.0"), credit=0)
+        client = await rig.client()
+        await client.accepted(client.send("echo", "waits", handler="b"))
+        await rig.worker(agent("echo", "a", version="2.0.0"), credit=0)
+    async with running(store=path) as rig:
+        new = await rig.worker(agent("echo", "a", version="2.0.0"))
+        await rig.settle()
+        assert new.waiting == 0
+        newer = await rig.worker(agent("echo", "a", "b", version="3.0.0"))
+        assert (await newer.work()).value == "waits"

@@ -385,7 +385,7 @@ class Acceptance:
             sink.result(reply.result)
 
     def restore(self, namespace: Namespace, row: StoredMessage) -> None:
-        """Takes a stored message up again after a restart. One whose agent is not known any more stays stored."""
+        """Takes a stored message up again after a restart. One whose handler is not known waits for `place`."""
         try:
             message = message_pb2.Message.FromString(row.body)
         except DecodeError:
@@ -394,10 +394,15 @@ class Acceptance:
         agent = namespace.agents.get(row.agent)
         handler = agent.handlers.get(row.handler) if agent else None
         if agent is None or handler is None:
-            log.error("stored_message_without_agent", message_id=row.message_id, agent=row.agent, handler=row.handler)
+            log.warning("stored_message_waits", message_id=row.message_id, agent=row.agent, handler=row.handler)
+            namespace.unplaced.setdefault(row.agent, []).append(row)
             return
         now, now_ms = self._now(), self._clock.now_ms()
-        instance = agent.instances.get(row.key) or self._placement.wake(agent, row.key, now)
+        try:
+            instance = self._placement.wake(agent, row.key, now)
+        except AmxError:  # too many instances are awake: once some of them sleep
+            self._timers.at(now + 1.0, partial(self.restore, namespace, row))
+            return
         inv = Invocation(self._dispatcher.next_id(), instance, handler, message, None)
         inv.seq = row.seq
         inv.attempt = row.attempts
@@ -411,6 +416,11 @@ class Acceptance:
             self._timers.at(now + (row.available_at_ms - now_ms) / 1000, partial(self._dispatcher.enqueue, inv))
         else:
             self._dispatcher.enqueue(inv)
+
+    def place(self, agent: Agent) -> None:
+        """Takes up what `restore` found before the agent had its present handlers."""
+        for row in agent.namespace.unplaced.pop(agent.name, ()):
+            self.restore(agent.namespace, row)
 
 
 def _nothing(error: BaseException | None) -> None:

@@ -115,7 +115,17 @@ class Engine:
         self.acceptance = Acceptance(config, clock, store, self._timers, self.placement, self.dispatcher)
         self.events = Events(config, clock, store, self.placement, self.dispatcher, self.acceptance)
         self.schedules = Schedules(clock, store, self.acceptance)
-        self.registry = Registry(config, store, self.dispatcher, self.events, self.schedules, self.metrics)
+        self.registry = Registry(
+            config,
+            clock,
+            store,
+            self._timers,
+            self.acceptance,
+            self.dispatcher,
+            self.events,
+            self.schedules,
+            self.metrics,
+        )
         self.broadcasts = Broadcasts(self.acceptance)
         self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
         self.queries = Queries(clock, store)

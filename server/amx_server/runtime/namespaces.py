@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.quotas import NamespaceQuota
 from amx_server.runtime.topics import TopicIndex
+from amx_server.storage.interface import StoredMessage
 
 if TYPE_CHECKING:
     from amx_server.runtime.events import Subscriber
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 class Namespace:
     """State of one namespace."""
 
-    __slots__ = ("agents", "durable", "idempotent", "monitors", "name", "quota", "routers", "topics")
+    __slots__ = ("agents", "durable", "idempotent", "monitors", "name", "quota", "routers", "topics", "unplaced")
 
     def __init__(
         self, name: str, quota: NamespaceQuota, topics: TopicIndex[Subscriber], idempotent: IdempotentRequests
@@ -27,6 +28,7 @@ class Namespace:
         self.idempotent = idempotent
         self.agents: dict[str, Agent] = {}
         self.durable: dict[str, Invocation] = {}  # stored messages that have not ended, by message id
+        self.unplaced: dict[str, list[StoredMessage]] = {}  # by agent: stored messages whose handler is not known yet
         self.routers: list[Agent] = []
         self.monitors: list[Agent] = []
 

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 from amx.v1 import agent_pb2
 from amx_server.core import errors
+from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, invalid, not_found
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.breaker import BreakerPolicy, CircuitBreaker
 from amx_server.runtime.definitions import AgentSpec, HandlerSpec, difference
 from amx_server.runtime.dispatch import Dispatcher
@@ -17,6 +19,7 @@ from amx_server.runtime.events import Events
 from amx_server.runtime.instances import Agent, AgentVersion, HandlerState
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.retry import RetryPlan
+from amx_server.runtime.timers import Timers
 from amx_server.runtime.versions import newest, precedence
 from amx_server.storage.interface import Commit, Store, StoredAgent, StoredSchedule
 from amx_server.telemetry.logs import get_logger
@@ -37,14 +40,20 @@ class Registry:
     def __init__(
         self,
         config: EngineConfig,
+        clock: Clock,
         store: Store,
+        timers: Timers,
+        acceptance: Acceptance,
         dispatcher: Dispatcher,
         events: Events,
         schedules: Schedules,
         metrics: EngineMetrics,
     ) -> None:
         self._config = config
+        self._clock = clock
         self._store = store
+        self._timers = timers
+        self._acceptance = acceptance
         self._dispatcher = dispatcher
         self._events = events
         self._schedules = schedules
@@ -85,7 +94,7 @@ class Registry:
             specs.append(spec)
         if len(namespace.agents) + len(specs) > MAX_AGENTS:
             raise errors.exhausted("AGENT_LIMIT", f"a namespace has at most {MAX_AGENTS} agents", retry_delay_ms=0)
-        commit = Commit(done=partial(self._stored, session.link_id))
+        rows: list[StoredAgent] = []
         for spec in specs:
             agent = self._define(namespace, spec)
             version = agent.versions[spec.version]
@@ -97,21 +106,31 @@ class Registry:
             if agent not in session.hosted:
                 session.hosted.append(agent)
             self._choose(agent)
-            commit.agent_put += (
+            rows.append(
                 StoredAgent(
                     namespace.name,
                     spec.name,
                     spec.version,
                     spec.definition.SerializeToString(deterministic=True),
                     agent.pinned == spec.version,
-                ),
+                )
             )
-        if commit.agent_put:
+        self._keep(namespace, rows)
+
+    def _keep(self, namespace: Namespace, rows: list[StoredAgent]) -> None:
+        """Stores definitions, again and again if need be: messages to their agents are of no use without them."""
+        if rows:
+            commit = Commit(done=partial(self._kept, namespace, rows))
+            commit.agent_put = tuple(rows)
             self._store.submit(commit)
 
-    def _stored(self, link_id: str, error: BaseException | None) -> None:
-        if error is not None:
-            log.error("definitions_not_stored", link_id=link_id, error=str(error))
+    def _kept(self, namespace: Namespace, rows: list[StoredAgent], error: BaseException | None) -> None:
+        if error is None:
+            return
+        log.error("definitions_not_stored", agents=[row.name for row in rows], error=str(error))
+        for row in rows:
+            row.pinned = namespace.agents[row.name].pinned == row.version  # it may have changed since
+        self._timers.at(self._clock.monotonic() + 1.0, partial(self._keep, namespace, rows))
 
     def restore(self, namespace: Namespace, rows: Iterable[StoredAgent], schedules: Iterable[StoredSchedule]) -> None:
         """Takes definitions of earlier runs up again, so that durable messages to their agents find a mailbox.
@@ -184,19 +203,17 @@ class Registry:
             known = ", ".join(sorted(agent.versions, key=precedence, reverse=True))
             raise not_found("VERSION_UNKNOWN", f"agent '{name}' has no version '{version}'; it has: {known}")
         agent.pinned = version
-        commit = Commit(done=partial(self._stored, f"pin of {name}"))
-        for known_version in agent.versions.values():
-            spec = known_version.spec
-            commit.agent_put += (
-                StoredAgent(
-                    namespace.name,
-                    name,
-                    spec.version,
-                    spec.definition.SerializeToString(deterministic=True),
-                    spec.version == version,
-                ),
+        rows = [
+            StoredAgent(
+                namespace.name,
+                name,
+                known.spec.version,
+                known.spec.definition.SerializeToString(deterministic=True),
+                known.spec.version == version,
             )
-        self._store.submit(commit)
+            for known in agent.versions.values()
+        ]
+        self._keep(namespace, rows)
         self._choose(agent)
         self._serve(agent)
         return agent
@@ -248,6 +265,7 @@ class Registry:
                 members.remove(agent)
         self._events.declare(agent)
         self._schedules.declare(agent)
+        self._acceptance.place(agent)
         if before is not None:
             log.info("agent_version_active", agent=agent.name, version=name, before=before.spec.version)
 
