@@ -264,3 +264,18 @@ async def test_handler_that_requires_a_permission_is_closed_to_others(rig: Rig) 
     assert await whole.result(call) == "open"
     scheduled = whole.send("vault", durability=VOLATILE)
     assert (await whole.accepted(scheduled)).message_id
+
+
+async def test_quota_of_stored_bytes_follows_what_is_kept_and_forgotten() -> None:
+    config = configured(quotas={"default": {"stored_bytes": 1_000_000}}, storage={"dedup_window": 600.0})
+    async with running(config) as rig:
+        sdk = await rig.worker(agent("echo"))
+        quota = rig.engine.namespace("default").quota
+        await sdk.accepted(sdk.send("echo"))
+        (await sdk.work()).succeed("x" * 5000)
+        await rig.pass_time(100)
+        await rig.engine._purge()
+        assert quota.stored_bytes > 5000  # the result is kept for repeats
+        await rig.pass_time(1000)
+        await rig.engine._purge()
+        assert quota.stored_bytes == 0

@@ -308,6 +308,14 @@ class Engine:
         # A full page means that there is more: go on at the next tick.
         if await self.store.purge_ended(before_ms, _PURGE_ROWS) < _PURGE_ROWS:
             self._purged_at = now
+            await self._count_stored_bytes()
+
+    async def _count_stored_bytes(self) -> None:
+        """Sets the use of quotas right: results come and go without being counted one by one."""
+        if any(namespace.quota.limits.stored_bytes for namespace in self._namespaces.values()):
+            sizes = await self.store.stored_bytes()
+            for name, namespace in self._namespaces.items():
+                namespace.quota.stored_bytes = sizes.get(name, 0)
 
 
 _BREAKER_STATES = {"closed": 0, "half_open": 1, "open": 2}
