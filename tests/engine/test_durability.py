@@ -522,3 +522,15 @@ async def test_idempotency_key_of_a_volatile_send_makes_repeats_duplicates(rig: 
     (await worker.work()).succeed()
     await rig.settle()
     assert worker.waiting == 0
+
+
+async def test_repeated_durable_request_has_its_own_deadline(rig: Rig) -> None:
+    worker = await rig.worker(agent("echo"))
+    first = worker.request("echo", 1, durability=DURABLE, message_id="m", timeout_ms=60_000)
+    work = await worker.work()
+    second = worker.request("echo", 1, durability=DURABLE, message_id="m", timeout_ms=1000)
+    await rig.pass_time(2)
+    assert (await worker.refusal(second)).reason == "DEADLINE_EXCEEDED"
+    assert not worker.items["cancel"]
+    work.succeed("for the first")
+    assert await worker.result(first) == "for the first"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from amx.v1 import common_pb2, link_pb2, message_pb2
+from amx_server.core import errors
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, invalid, not_found, unavailable
@@ -276,7 +277,10 @@ class Acceptance:
             elif one_way:
                 sink.accepted(inv.message.message_id, True)
             else:
-                self._join_stored(namespace, inv.message.message_id, sink)
+                joined = _Joined(sink)
+                if inv.deadline:
+                    self._timers.at(inv.deadline, joined.expire)
+                self._join_stored(namespace, inv.message.message_id, joined)
         else:
             self.storage_failure = None
             if inv.done:  # cancelled, or its deadline passed meanwhile
@@ -421,6 +425,41 @@ class Acceptance:
         """Takes up what `restore` found before the agent had its present handlers."""
         for row in agent.namespace.unplaced.pop(agent.name, ()):
             self.restore(agent.namespace, row)
+
+
+class _Joined:
+    """The sink of a repeated request: gets the outcome of the first one, or its own deadline if that comes before."""
+
+    __slots__ = ("_sink",)
+
+    def __init__(self, sink: ReplySink) -> None:
+        self._sink: ReplySink | None = sink
+
+    def accepted(self, message_id: str, duplicate: bool) -> None:
+        """Requests are not answered so."""
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        """What the first one streamed is not repeated."""
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.result(payload)
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        sink, self._sink = self._sink, None
+        if sink is not None:
+            sink.fail(failure)
+
+    def expire(self) -> None:
+        """The deadline of the repeated request has passed."""
+        error = AmxError(
+            errors.DEADLINE_EXCEEDED,
+            "DEADLINE_EXCEEDED",
+            "the deadline passed before the earlier message with this id had an outcome; it goes on",
+            retryable=True,
+        )
+        self.fail(error.to_failure())
 
 
 def _nothing(error: BaseException | None) -> None:
