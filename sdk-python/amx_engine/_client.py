@@ -580,6 +580,8 @@ def _seconds(timeout: float | timedelta | None) -> float:
 
 
 def _milliseconds(timeout: float | timedelta | None) -> int:
+    if timeout is None:
+        return int(DEFAULT_TIMEOUT * 1000)
     seconds = _seconds(timeout)
     if not 0 < seconds < 2**31:
         raise AmxError(

@@ -105,7 +105,12 @@ def decode(data: bytes | str) -> Any:
     """The value of JSON text. Raises InvalidValue: not JSON, not UTF-8, NaN, duplicate keys, lone surrogates."""
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
-        value = _decoder.decode(text)
+        try:
+            value, end = _scan(text, 0)
+        except StopIteration:
+            end = -1
+        if end != len(text):
+            value = _decoder.decode(text)  # there is white space around it, or it is not JSON and this says why
     except InvalidValue:
         raise
     except RecursionError:
@@ -329,6 +334,7 @@ def _parse_float(text: str) -> float:
 
 
 _decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 def _compact(*, sort_keys: bool = False) -> Callable[[Any], str]:
