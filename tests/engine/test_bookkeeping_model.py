@@ -15,6 +15,7 @@ from amx_server.core.clock import ManualClock
 from amx_server.runtime.engine import Engine
 from amx_server.runtime.links import LinkSession
 from amx_server.storage import open_store
+from tests.engine.failing_store import FailingStore, everything, nothing
 from tests.engine.link_driver import DURABLE, Rig, Sdk, Work, agent, configured, failure, put, value_memory
 
 HANDLERS = (
@@ -64,6 +65,7 @@ class Bookkeeping(RuleBasedStateMachine):
         self.calls: list[int] = []
         self.rig: Rig
         self.client: Sdk
+        self.store: FailingStore
 
     def run(self, act: Callable[[], Awaitable[Any]]) -> None:
         async def acted() -> None:
@@ -83,7 +85,8 @@ class Bookkeeping(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         async def start() -> None:
-            engine = Engine(CONFIG, self.clock, store=open_store(":memory:"), ticking=False)
+            self.store = FailingStore(open_store(":memory:"))
+            engine = Engine(CONFIG, self.clock, store=self.store, ticking=False)
             await engine.__aenter__()
             self.rig = Rig(engine, self.clock)
             self.client = self.rig.sdk("client")
@@ -220,6 +223,10 @@ class Bookkeeping(RuleBasedStateMachine):
     def wait(self, seconds: float) -> None:
         self.run(lambda: self.rig.pass_time(seconds, step=2.0))
 
+    @rule(full=st.booleans())
+    def fill_disk(self, full: bool) -> None:
+        self.store.refuses = everything if full else nothing
+
     # --- what must hold ----------------------------------------------------------------------------------------------
 
     def _session(self, worker: Worker) -> LinkSession | None:
@@ -260,6 +267,7 @@ class Bookkeeping(RuleBasedStateMachine):
 
     async def _finish(self) -> None:
         """Everybody answers everything; then every call has its outcome and the engine holds nothing."""
+        self.store.refuses = nothing
         for worker in self.workers:
             if not worker.sdk.over and not worker.draining:
                 worker.sdk.grant(100)
