@@ -57,4 +57,5 @@ async def _run(work_done: Callable[[], int]) -> None:
             gc.freeze()
             collected_at, collected_work = now, work
         elif gc.get_count()[0] > _FREEZE_ABOVE:
+            gc.collect(0)  # cycles among what is new, as failures leave them, are not to be kept with what is held
             gc.freeze()
