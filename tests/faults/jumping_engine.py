@@ -1,4 +1,4 @@
-"""`amx serve` whose wall clock is off by as many seconds as the file AMX_TEST_CLOCK says; its monotonic clock is not."""
+"""`amx serve` whose wall clock is off by the seconds in the file AMX_TEST_CLOCK; its monotonic clock is not."""
 
 from __future__ import annotations
 

@@ -256,7 +256,7 @@ class RawLink:
             address, options=[("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
         )
         self.link_id = link_id
-        self.call = self._channel.stream_stream("/amx.v1.LinkService/Open")()
+        self.call: Any = self._channel.stream_stream("/amx.v1.LinkService/Open")()
         self.seq = 0
         self.received = 0
         self._items: deque[link_pb2.LinkItem] = deque()  # arrived, not yet asked for
