@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from amx.v1 import common_pb2, link_pb2
+from amx.v1 import agent_pb2, common_pb2, link_pb2
 from tests.engine.link_driver import Rig, Sdk, agent, configured, message, put, running, value_memory
 
 
@@ -524,3 +524,25 @@ async def test_memory_travels_with_an_instance_that_moves_to_a_free_link(rig: Ri
     work = await second.work()
     assert work.invoke.memory.memories[0].entries[0].value == b"5"
     assert (await first.next("deactivate")).deactivate.epochs
+
+
+async def test_link_lost_under_a_concurrent_handler_lets_go_of_what_waits_for_its_instance(rig: Rig) -> None:
+    beside = agent_pb2.HandlerDefinition(name="beside", concurrent=True)
+    definition = agent("mixed", "alone", beside, mailbox_capacity=2)
+    lost = await rig.worker(definition, credit=1)
+    client = await rig.client()
+    client.request("mixed", handler="beside", timeout_ms=60_000)
+    await lost.work()
+    lost.disconnect()
+    other = await rig.worker(definition)
+    for number in range(2):  # the instance cannot move while its handler may still run
+        client.request("mixed", number, handler="alone", timeout_ms=60_000)
+    await rig.settle()
+    assert other.waiting == 0
+    await rig.pass_time(11)
+    handlers = []
+    for _ in range(3):
+        work = await other.work()
+        handlers.append(work.message.handler)
+        work.succeed()
+    assert sorted(handlers) == ["alone", "alone", "beside"]

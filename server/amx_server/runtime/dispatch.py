@@ -113,7 +113,7 @@ class Dispatcher:
             mailbox = instance.mailbox = Mailbox()
         agent = instance.agent
         quota = agent.namespace.quota
-        if inv.seq:
+        if inv.seq or inv.attempt or inv.redeliveries:
             quota.waiting += 1  # it has been taken in already: it waits in any case
         else:
             try:
@@ -469,13 +469,11 @@ class Dispatcher:
             inv.redeliveries += 1
             inv.attempt -= 1
             instance.link_version = -1
+            inv.link = None
             if inv.concurrent:
                 instance.concurrent -= 1
-                inv.link = None
                 self.enqueue(inv)
-            else:
-                inv.link = None
-                self.advance(instance)
+            self.advance(instance)
             return
         now = self._now()
         if not failure.source:
@@ -776,8 +774,8 @@ class Dispatcher:
             if inv.concurrent:
                 instance.concurrent -= 1
                 self.enqueue(inv)
-            else:
-                self.advance(instance)
+            # Others may have waited at the instance until it could move to another link.
+            self.advance(instance)
 
     def next_id(self) -> int:
         """A new invocation or delivery id."""
