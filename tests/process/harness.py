@@ -141,7 +141,7 @@ class EngineProcess(Process):
         entry: tuple[str, ...] = ("-m", "amx_server.cli"),
         environment: Mapping[str, str] = {},
     ) -> None:
-        self.data = data or folder
+        self.data = (data or folder).resolve()
         self.entry = entry
         self.settings = [f"storage.path={self.data / 'amx.db'}", "http.port=0", *settings]
         self.port = 0
