@@ -57,7 +57,7 @@ async def test_token_decides_what_a_link_may_do_and_which_namespace_it_sees(tmp_
                 await stub.ListAgents(engine_pb2.ListAgentsRequest())
             assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
             viewed = await stub.Request(
-                engine_pb2.RequestRequest(message={"agent": "Echo", "payload": json_payload(2)}),  # type: ignore[arg-type]
+                engine_pb2.RequestRequest(message={"agent": "Echo", "payload": json_payload(2)}),
                 metadata=(("authorization", "Bearer bob"),),
             )
             assert viewed.result.data == b"2"

@@ -8,18 +8,18 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2  # type: ignore[import-untyped]
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from grpc_status import rpc_status
 
 from amx.v1 import common_pb2, engine_pb2, message_pb2
-from amx_engine import AmxError, Priority
-from amx_engine._client import Scope
+from amx_engine import AmxError, Priority, Scope
 from tests.process.harness import (
     EngineProcess,
     WorkerProcess,
@@ -187,7 +187,7 @@ async def test_unary_calls_send_request_stream_publish_and_broadcast(machines: M
         assert told.result.succeeded >= 1 and told.result.failed == 0
 
         subscription = message_pb2.Subscription(pattern="unary.*")
-        events = stub.Subscribe(engine_pb2.SubscribeRequest(subscription=subscription))
+        events: Any = stub.Subscribe(engine_pb2.SubscribeRequest(subscription=subscription))
         first = await asyncio.wait_for(events.read(), 30)
         assert first is not grpc.aio.EOF and not first.HasField("event")
         event = message_pb2.Event(topic="unary.a", payload=json_payload("x"))
@@ -237,7 +237,7 @@ async def test_log_is_read_and_followed(machines: Machines) -> None:
     async with unary(machines.address) as stub:
         past = [line.event async for line in stub.ReadLog(engine_pb2.ReadLogRequest(lines=1000))]
         assert "engine_started" in past and "link_opened" in past
-        following = stub.ReadLog(engine_pb2.ReadLogRequest(lines=1, follow=True))
+        following: Any = stub.ReadLog(engine_pb2.ReadLogRequest(lines=1, follow=True))
         assert await asyncio.wait_for(following.read(), 30) is not grpc.aio.EOF
         async with client(machines.address):
             line = await asyncio.wait_for(following.read(), 30)
@@ -247,11 +247,11 @@ async def test_log_is_read_and_followed(machines: Machines) -> None:
 
 async def test_health_and_reflection_are_served(machines: Machines) -> None:
     async with grpc.aio.insecure_channel(machines.address) as channel:
-        health = health_pb2_grpc.HealthStub(channel)
+        health: Any = health_pb2_grpc.HealthStub(channel)
         for name in ("", "amx.v1.EngineService", "amx.v1.LinkService"):
             answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
+        reflection: Any = reflection_pb2_grpc.ServerReflectionStub(channel)  # type: ignore[arg-type]
         wish = reflection_pb2.ServerReflectionRequest(list_services="")
         answers = [answer async for answer in reflection.ServerReflectionInfo(iter([wish]))]
         names = {service.name for service in answers[0].list_services_response.service}

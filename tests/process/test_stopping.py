@@ -6,6 +6,7 @@ import asyncio
 import signal
 import uuid
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -24,11 +25,11 @@ async def test_engine_asked_to_stop_lets_handlers_finish_and_says_that_it_does_n
             asking = asyncio.create_task(application.request("Echo", 1.0, handler="slow"))
             await asyncio.to_thread(worker.wait_for, "slow began")
             engine.signal(signal.SIGTERM)
-            health = health_pb2_grpc.HealthStub(channel)
+            health: Any = health_pb2_grpc.HealthStub(channel)
             no = health_pb2.HealthCheckResponse.NOT_SERVING
 
             async def refuses() -> bool:
-                return (await health.Check(health_pb2.HealthCheckRequest())).status == no
+                return bool((await health.Check(health_pb2.HealthCheckRequest())).status == no)
 
             await until(refuses, "NOT_SERVING")
             with pytest.raises(AmxError) as caught:
