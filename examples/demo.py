@@ -28,7 +28,7 @@ from rich.console import Console
 from rich.table import Table
 
 from amx.v1 import engine_pb2, engine_pb2_grpc
-from amx_engine import AmxEngine, AmxError
+from amx_engine import AmxEngine, AmxError, run
 from examples.airports import HIGH_FT, LOW_FT, CountrySummary
 
 Row = dict[str, str]
@@ -389,7 +389,7 @@ def main() -> int:
         parser.error("--records must be at least 10")
     code = 1
     try:
-        code = asyncio.run(demonstrate(read_rows(arguments.records)))
+        code = run(demonstrate(read_rows(arguments.records)))
     except* AmxError as errors:
         console.print(f"[red]demo: {first_error(errors)!r}[/red]")
     except* (KeyboardInterrupt, asyncio.CancelledError):

@@ -129,6 +129,15 @@ def test_every_metric_is_documented() -> None:
     assert not missing
 
 
+def test_documented_log_events_exist() -> None:
+    logs = (DOCS / "operations.md").read_text().partition("\n## Logs")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1] for line in logs.splitlines() if line.startswith("| `")]
+    code = "\n".join(path.read_text() for path in (ROOT / "server" / "amx_server").rglob("*.py"))
+    documented = re.findall(r"`([a-z_]+)`", " ".join(rows))
+    assert documented
+    assert not [event for event in documented if f'"{event}"' not in code]
+
+
 def test_every_permission_and_role_is_documented() -> None:
     text = (DOCS / "operations.md").read_text()
     assert not {name for name in (*PERMISSIONS, *ROLES) if f"`{name}`" not in text}
