@@ -12,7 +12,7 @@ T = TypeVar("T")
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Runs a program's main coroutine, like `asyncio.run`, on uvloop where that is installed.
 
-    A program that talks to an engine spends much of its time in its event loop: on uvloop it needs about a quarter less.
+    A program that talks to an engine spends much time in its event loop: on uvloop it needs about a quarter less.
     """
     try:
         import uvloop
