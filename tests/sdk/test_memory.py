@@ -125,6 +125,13 @@ VALUES = st.recursive(
 )
 
 
+def grow(value: dict[str, Any], new: Any) -> None:
+    """Adds to the list that the dict has, or gets now, at one key."""
+    if not isinstance(value.setdefault("d", []), list):
+        value["d"] = []
+    value["d"].append(new)
+
+
 def mutate(value: Any, choice: int, new: Any) -> None:
     """One change somewhere inside a container; the same for equal containers."""
     while isinstance(value, (list, dict)) and value:
@@ -137,7 +144,7 @@ def mutate(value: Any, choice: int, new: Any) -> None:
             lambda: value.__setitem__("n", new),
             lambda: value.pop("n", None),
             lambda: value.update({"u": new}),
-            lambda: value.setdefault("d", []).append(new),
+            lambda: grow(value, new),
             value.clear,
         ]
         operations[choice % len(operations)]()
