@@ -62,26 +62,26 @@ async def test_clock_that_jumps_an_hour_both_ways_runs_no_occurrence_twice(tmp_p
         engine_process(tmp_path, entry=ENTRY, environment={"AMX_TEST_CLOCK": str(clock.file)}) as engine,
         worker_process(tmp_path, engine.address, "Ticker", TEST_TICKS=str(ticks.file)),
     ):
-        await ticks.more("every_second", 2)
-        await ticks.more("even_seconds", 1)
+        await ticks.more("often", 2)
+        await ticks.more("every_second", 1)
         assert ticks.count("on_the_hour") <= 1
         hourly = ticks.count("on_the_hour")
 
         clock.set(HOUR)  # past exactly one full hour
         await until(lambda: ticks.count("on_the_hour") == hourly + 1, "the hour that was jumped over")
+        await ticks.more("often", 2)
         await ticks.more("every_second", 2)
-        await ticks.more("even_seconds", 2)
         ticks.assert_none_ran_twice()
-        before = ticks.count("even_seconds")
+        before = ticks.count("every_second")
 
         clock.set(0)  # an hour back: what has run is not due again until its time has come
-        await ticks.more("every_second", 3)  # intervals do not care what people call the time
+        await ticks.more("often", 3)  # intervals do not care what people call the time
         assert ticks.count("on_the_hour") <= hourly + 1
         ticks.assert_none_ran_twice()
-        assert ticks.count("even_seconds") <= before + 4
+        assert ticks.count("every_second") <= before + 6
 
         clock.set(HOUR + 10)  # and forth again, past what ran before the jump back
-        await ticks.more("even_seconds", 1)
+        await ticks.more("every_second", 1)
         assert ticks.count("on_the_hour") <= hourly + 2
         ticks.assert_none_ran_twice()
 
@@ -92,11 +92,11 @@ async def test_clock_that_is_back_an_hour_after_a_restart_runs_no_occurrence_twi
         engine_process(tmp_path, entry=ENTRY, environment={"AMX_TEST_CLOCK": str(clock.file)}) as engine,
         worker_process(tmp_path, engine.address, "Ticker", TEST_TICKS=str(ticks.file)),
     ):
-        await ticks.more("every_second", 1)
+        await ticks.more("often", 1)
         for offset in (HOUR, 0, -HOUR, 0):
             engine.kill()
             clock.set(offset)
             await asyncio.to_thread(engine.start)
-            await ticks.more("every_second", 2)
+            await ticks.more("often", 2)
             ticks.assert_none_ran_twice()
         assert ticks.count("on_the_hour") <= 2

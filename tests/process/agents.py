@@ -147,13 +147,13 @@ class Ticker:
     async def ready(self) -> bool:
         return True
 
-    @scheduled(interval=timedelta(seconds=1))
+    @scheduled(interval=timedelta(milliseconds=400))
+    async def often(self, context: Context) -> None:
+        _tick("often", context)
+
+    @scheduled(cron="* * * * * *")
     async def every_second(self, context: Context) -> None:
         _tick("every_second", context)
-
-    @scheduled(cron="*/2 * * * * *")
-    async def even_seconds(self, context: Context) -> None:
-        _tick("even_seconds", context)
 
     @scheduled(cron="0 0 * * * *")
     async def on_the_hour(self, context: Context) -> None:
