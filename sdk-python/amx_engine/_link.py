@@ -165,6 +165,8 @@ class Link:
         except asyncio.CancelledError:
             self.protocol.cancel(call, "the caller was cancelled")
             raise
+        finally:
+            del future, call  # a failure refers to this frame: together they would be a cycle
 
     async def request(
         self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
@@ -280,6 +282,8 @@ class Link:
         except asyncio.CancelledError:
             self.protocol.cancel(call, "the caller was cancelled")
             raise
+        finally:
+            del call  # a failure refers to this frame: together they would be a cycle
 
     # What the protocol says
 

@@ -275,6 +275,7 @@ class Runner:
         except BaseException as exc:  # handlers may raise anything; what is not theirs is raised again below
             error = exc
         run.task = None
+        del run.coroutine, run.variables
         if run.stopped is not None:
             task.uncancel()
         if run.bucket is not None:
@@ -336,9 +337,11 @@ class Runner:
             body = self._in_thread(run, arguments)
         else:
             body = self._stream(run, handler.function(run.activation.instance, *arguments))
+        yielded = variables.run(body.send, None)
+        # Only of those that suspend: the variables hold the run, and a cycle would wait for the garbage collector.
         run.coroutine = body
         run.variables = variables
-        return variables.run(body.send, None)
+        return yielded
 
     # Invocations
 

@@ -462,11 +462,25 @@ async def test_restart_keeps_dead_letters_and_definitions(tmp_path: Path) -> Non
         assert [letter.message.message_id for letter in await letters(rig)] == ["dead"]
         assert rig.engine._gauges().dead_letters == 1
         client = await rig.client()
-        assert (await client.refusal(client.request("echo"))).reason == "NO_WORKER"
         await client.accepted(client.send("echo", "waits"))  # its definition is known
         assert (await client.refusal(client.send("echo", handler="c"))).reason == "HANDLER_UNKNOWN"
         worker = await rig.worker(agent("echo", "a", "b", default_handler="a"))
         assert (await worker.work()).value == "waits"
+
+
+async def test_restart_lets_requests_wait_for_workers_that_connect_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "amx.db")
+    async with running(store=path) as rig:
+        await rig.worker(agent("echo"), agent("gone"))
+    async with running(store=path) as rig:
+        client = await rig.client()
+        answered, refused = client.request("echo", "early"), client.request("gone", "early")
+        worker = await rig.worker(agent("echo"))
+        (await worker.work()).succeed("here")
+        assert await client.result(answered) == "here"
+        await rig.pass_time(rig.engine.config.links.resume_window + 1)
+        assert (await client.refusal(refused)).reason == "NO_WORKER"
+        assert (await client.refusal(client.request("gone"))).reason == "NO_WORKER"
 
 
 async def test_graceful_stop_cancels_no_durable_request(tmp_path: Path) -> None:

@@ -125,13 +125,8 @@ class Acceptance:
                     return None
                 sink = joined
         active = agent.active
-        if not durable and (active is None or not active.hosts):
-            failure = unavailable(
-                "NO_WORKER",
-                f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
-                agent=agent.name,
-            )
-            sink.fail(failure.to_failure())
+        if not durable and (active is None or not active.hosts) and not agent.restored:
+            sink.fail(no_worker(agent).to_failure())
             return None
         breaker = handler.breaker
         if breaker is not None and breaker.open and not durable and breaker.state(now) is CircuitState.OPEN:
@@ -460,6 +455,15 @@ class _Joined:
             retryable=True,
         )
         self.fail(error.to_failure())
+
+
+def no_worker(agent: Agent) -> AmxError:
+    """Nobody runs the agent now."""
+    return unavailable(
+        "NO_WORKER",
+        f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
+        agent=agent.name,
+    )
 
 
 def _nothing(error: BaseException | None) -> None:

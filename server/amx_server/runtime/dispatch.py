@@ -630,6 +630,14 @@ class Dispatcher:
         if sink is not None:
             sink.fail(failure)
 
+    def refuse_waiting(self, agent: Agent, error: AmxError) -> None:
+        """Answers everyone who waits for a volatile message to `agent` that has not run yet."""
+        for instance in list(agent.instances.values()):
+            for inv in list(instance.mailbox or ()):
+                if not inv.seq and not inv.done:
+                    self._withdraw(inv)
+                    self._refuse(inv, error)
+
     def _withdraw(self, inv: Invocation) -> None:
         """Takes a message that has ended out of the mailbox, so that it takes no room there."""
         instance = inv.instance

@@ -11,7 +11,7 @@ from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
 from amx_server.core.version import VERSION
-from amx_server.runtime.acceptance import Acceptance
+from amx_server.runtime.acceptance import Acceptance, no_worker
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
 from amx_server.runtime.dispatch import Dispatcher
@@ -95,6 +95,7 @@ class Engine:
             await self._stack.aclose()
             raise
         self._started_at = self.clock.monotonic()
+        self._timers.at(self._started_at + self.config.links.resume_window, self._stop_waiting_for_workers)
         self._started = True
         if self._ticking:
             self._ticker = asyncio.create_task(self._tick_forever())
@@ -247,6 +248,14 @@ class Engine:
             storage=self.store.location,
             dead_letters=await self.store.count_messages(namespace, MessageState.DEAD),
         )
+
+    def _stop_waiting_for_workers(self) -> None:
+        """Workers of the run before have had their time to connect: who asks for those that did not is told so."""
+        for namespace in self._namespaces.values():
+            for agent in namespace.agents.values():
+                if agent.restored:
+                    agent.restored = False
+                    self.dispatcher.refuse_waiting(agent, no_worker(agent))
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters

@@ -146,6 +146,7 @@ class Agent:
         "pinned",
         "queued",
         "ready",
+        "restored",
         "versions",
     )
 
@@ -161,6 +162,7 @@ class Agent:
         self.hibernated: dict[str, float] = {}  # key -> monotonic second of its last message
         self.ready: ReadyQueue[Instance] = ReadyQueue()  # instances with a message and no slot to run it in
         self.queued = 0  # messages in mailboxes
+        self.restored = False  # known from an earlier run, and no link has hosted it since
 
 
 class Instance:

@@ -98,6 +98,7 @@ class Registry:
         for spec in specs:
             agent = self._define(namespace, spec)
             version = agent.versions[spec.version]
+            agent.restored = False
             if session not in version.hosts:
                 version.hosts.append(session)
             for other in agent.versions.values():
@@ -141,6 +142,7 @@ class Registry:
         for row in rows:
             spec = AgentSpec.compile(agent_pb2.AgentDefinition.FromString(row.definition))
             agent = touched[row.name] = self._define(namespace, spec)
+            agent.restored = True
             if row.pinned:
                 agent.pinned = row.version
         for schedule in schedules:

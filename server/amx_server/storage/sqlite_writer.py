@@ -16,7 +16,7 @@ from typing import Final
 
 import apsw
 
-from amx_server.core.errors import unavailable
+from amx_server.core.errors import AmxError, unavailable
 from amx_server.storage.interface import Commit, MessageState
 from amx_server.storage.migrations import migrate
 from amx_server.storage.sqlite_errors import explain
@@ -278,7 +278,7 @@ class SqliteWriter:
         self._changes = self._connection.total_changes()
         return duplicates
 
-    def _failed(self, error: Exception) -> Exception:
+    def _failed(self, error: Exception) -> AmxError:
         db = self._connection
         system_errno = db.system_errno
         if db.in_transaction:
