@@ -16,6 +16,7 @@ from pathlib import Path
 
 from amx.v1 import engine_pb2
 from amx_engine import AmxEngine, AmxError
+from amx_engine._client import Receipt
 from tests.process.harness import PATIENCE, EngineProcess, WorkerProcess, client, hosted, unary, until
 
 KEYS = 8
@@ -27,7 +28,6 @@ SEND_TIMEOUT = 120.0  # a send that a restart interrupts is repeated by the SDK
 class Ledger:
     """What the clients know."""
 
-    sent: dict[str, int] = field(default_factory=dict)  # amounts by message id, whether acknowledged or not
     acknowledged: dict[str, tuple[str, int]] = field(default_factory=dict)  # (key, amount) by message id
     duplicates: int = 0  # acknowledged as repeats of what had been stored
     replied: int = 0  # highest count a volatile request was told
@@ -74,7 +74,8 @@ async def kill_rounds(
     say(f"seed {seed}")
     ledger = Ledger()
     # A message may be on its way to a handler at every kill.
-    engine = EngineProcess(folder, f"delivery.redelivery_attempts={kills + 10}", "logging.level=warning")
+    settings = (f"delivery.redelivery_attempts={kills + 10}", "limits.mailbox_capacity=3000", "logging.level=warning")
+    engine = EngineProcess(folder, *settings)
     worker = WorkerProcess(folder, "", "Counter", "Relay")
     try:
         await asyncio.to_thread(engine.start)
@@ -106,7 +107,7 @@ async def _send(application: AmxEngine, ledger: Ledger, stopping: asyncio.Event,
     while not stopping.is_set():
         sent += 1
         id, key, amount = f"m-{number}-{sent}", f"k{(number + sent) % KEYS}", number * 1_000_000 + sent
-        receipt = await application.send("Counter", amount, key=key, message_id=id, timeout=SEND_TIMEOUT)
+        receipt = await _send_patiently(application, "Counter", amount, key, id)
         ledger.acknowledged[id] = (key, amount)
         ledger.duplicates += receipt.duplicate
 
@@ -115,8 +116,20 @@ async def _relay(application: AmxEngine, ledger: Ledger, stopping: asyncio.Event
     sent = 0
     while not stopping.is_set():
         sent += 1
-        await application.send("Relay", sent, message_id=f"r-{sent}", timeout=SEND_TIMEOUT)
+        await _send_patiently(application, "Relay", sent, "", f"r-{sent}")
         ledger.relayed[f"r-{sent}"] = sent
+        await asyncio.sleep(0.005)  # what relays emit has to find room in one mailbox
+
+
+async def _send_patiently(application: AmxEngine, agent: str, amount: int, key: str, id: str) -> Receipt:
+    """Sends until there is room: senders are faster than a worker whose engine is killed all the time."""
+    while True:
+        try:
+            return await application.send(agent, amount, key=key, message_id=id, timeout=SEND_TIMEOUT)
+        except AmxError as error:
+            if error.reason != "MAILBOX_FULL":
+                raise
+            await asyncio.sleep(0.2)
 
 
 async def _ask(application: AmxEngine, ledger: Ledger, stopping: asyncio.Event) -> None:

@@ -14,7 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from amx.v1 import engine_pb2
 from amx_engine import AmxEngine, AmxError
-from tests.process.harness import client, engine_process, unary, until, worker_process
+from tests.process.harness import client, engine_process, hosted, unary, until, worker_process
 
 pytestmark = pytest.mark.process
 
@@ -64,6 +64,7 @@ async def test_engine_stopped_under_load_keeps_what_it_acknowledged(tmp_path: Pa
             assert await asyncio.to_thread(engine.stop) == 0
             await asyncio.to_thread(engine.start)
             await asyncio.gather(*senders)
+            await hosted(engine.address, "Counter")
 
             async def totals() -> bool:
                 return bool(await application.request("Counter", handler="totals", timeout=60) == [2000, 2000])
