@@ -153,6 +153,7 @@ class Events:
         self._dynamic: dict[tuple[str, str, str, str], Subscriber] = {}  # (namespace, agent, key, pattern)
         self._declared: dict[tuple[str, str], list[Subscriber]] = {}  # (namespace, agent)
         self._event_ids = 0
+        self._id_prefix = f"evt-{store.generation}-"
         self.effects: EffectsStage
 
     # --- subscriptions -----------------------------------------------------------------------------------------------
@@ -270,10 +271,14 @@ class Events:
         self._fan_out(namespace, identity, event, done)
 
     def _check(self, namespace: Namespace, event: message_pb2.Event) -> None:
-        namespace.quota.admit(self._now())
+        if namespace.quota.rated:
+            namespace.quota.admit(self._now())
         if not event.event_id:
-            self._event_ids += 1
-            event.event_id = f"evt-{self._store.generation}-{self._event_ids}"
+            event.event_id = self._new_id()
+
+    def _new_id(self) -> str:
+        self._event_ids += 1
+        return f"{self._id_prefix}{self._event_ids}"
 
     def _published(
         self,
@@ -303,8 +308,7 @@ class Events:
             after.append(partial(self._publish_later, namespace, identity, event))
             return 0
         if not event.event_id:
-            self._event_ids += 1
-            event.event_id = f"evt-{self._store.generation}-{self._event_ids}"
+            event.event_id = self._new_id()
         self._counters.events_published += 1
         count = 0
         staged: set[str] = set()
@@ -478,12 +482,15 @@ class Events:
         """
         active = group.agent.active
         remembers = bool(group.agent.memories)
-        link: object = self  # of the delivery being filled; at first nobody's
-        delivery = Delivery(event, handler)
+        link: LinkSession | None = None  # of the delivery being filled
+        add_epoch: Callable[[int], None]
+        add_target: Callable[[Instance], None]
         instances = group.instances
         for index, instance in enumerate(instances):
+            placed = instance.link
             ready = (
-                instance.running is None
+                placed is not None
+                and instance.running is None
                 and instance.mailbox is None
                 and instance.operations is None
                 and instance.version is active
@@ -491,8 +498,7 @@ class Events:
                     not remembers or (instance.memory is not None and instance.link_version == instance.memory.version)
                 )
             )
-            if not ready or instance.link is not link:
-                placed = instance.link
+            if not ready or placed is not link:
                 if not ready or placed is None or not placed.accepting:
                     if not self._activate(group, instances, index, remembers):
                         alone.append((instances[index], handler))
@@ -502,12 +508,13 @@ class Events:
                     assert placed is not None
                 if placed is not link:
                     link = placed
-                    known = next((d for other, d in deliveries if other is placed and d.handler is handler), None)
-                    delivery = known or Delivery(event, handler)
-                    if known is None:
+                    delivery = next((d for other, d in deliveries if other is placed and d.handler is handler), None)
+                    if delivery is None:
+                        delivery = Delivery(event, handler)
                         deliveries.append((placed, delivery))
-            delivery.epochs.append(instance.epoch)
-            delivery.targets.append(instance)
+                    add_epoch, add_target = delivery.epochs.append, delivery.targets.append
+            add_epoch(instance.epoch)
+            add_target(instance)
 
     def _activate(self, group: _Group, instances: list[Instance], index: int, remembers: bool) -> bool:
         """Places an instance so that it can get deliveries. False if it has to take its turn alone."""
