@@ -506,7 +506,7 @@ class AmxEngineBuilder:
         return self
 
     def with_concurrency(self, invocations: int, threads: int = 0) -> AmxEngineBuilder:
-        """How many messages are handled at a time (256 unless said), and plain handlers among them (16)."""
+        """How many messages are handled at a time (1,024 unless said), and plain handlers among them (16)."""
         if invocations < 1 or threads < 0:
             raise AmxError(INVALID_ARGUMENT, "INVALID_CONFIG", "with_concurrency() takes numbers of at least 1")
         self._concurrency = invocations
@@ -555,7 +555,7 @@ class AmxEngineBuilder:
             tls=tls,
             embedded=embedded,
             connector=self._connector,
-            concurrency=self._concurrency or _positive(section, "concurrency", 256),
+            concurrency=self._concurrency or _positive(section, "concurrency", 1024),
             threads=self._threads or _positive(section, "threads", 16),
             config=self._config,
         )

@@ -53,7 +53,7 @@ class Link:
         connector: Connector,
         agents: Iterable[HostedAgent] = (),
         *,
-        concurrency: int = 256,
+        concurrency: int = 1024,
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,

@@ -146,7 +146,7 @@ class LinkProtocol:
         clock: Callable[[], float],
         software: link_pb2.SoftwareInfo,
         agents: Iterable[agent_pb2.AgentDefinition] = (),
-        credit: int = 256,
+        credit: int = 1024,
         host_name: str = "",
     ) -> None:
         self.link_id = link_id

@@ -63,7 +63,7 @@ class Runner:
         agents: MutableMapping[str, HostedAgent],
         *,
         deadlines: Deadlines,
-        concurrency: int = 256,
+        concurrency: int = 1024,
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,
