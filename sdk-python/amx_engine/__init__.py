@@ -38,7 +38,7 @@ from amx_engine._run import run
 from amx_engine._schema import Int64
 
 if TYPE_CHECKING:
-    from amx_engine._client import AmxEngine
+    from amx_engine._client import AmxEngine, Publication, Receipt
 
 __version__ = "0.1.0"
 
@@ -63,6 +63,8 @@ __all__ = [
     "PipelineContext",
     "Priority",
     "ProcessingResult",
+    "Publication",
+    "Receipt",
     "Retry",
     "Scope",
     "capability",
@@ -81,14 +83,17 @@ __all__ = [
 ]
 
 
+_CLIENT = ("AmxEngine", "Publication", "Receipt")
+
+
 def __getattr__(name: str) -> Any:
     # The client brings grpc with it; declaring agents does not need that.
-    if name == "AmxEngine":
-        from amx_engine._client import AmxEngine
+    if name in _CLIENT:
+        from amx_engine import _client
 
-        return AmxEngine
+        return getattr(_client, name)
     raise AttributeError(f"module 'amx_engine' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), "AmxEngine"})
+    return sorted({*globals(), *_CLIENT})

@@ -548,3 +548,14 @@ async def test_repeated_durable_request_has_its_own_deadline(rig: Rig) -> None:
     assert not worker.items["cancel"]
     work.succeed("for the first")
     assert await worker.result(first) == "for the first"
+
+
+async def test_dead_letter_is_logged_with_the_trace_of_its_message() -> None:
+    async with running(configured(logging={"level": "warning"})) as rig:
+        worker = await rig.worker(agent("echo"))
+        trace, span = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
+        await worker.accepted(worker.send("echo", traceparent=f"00-{trace}-{span}-01"))
+        (await worker.work()).fail("BROKEN")
+        await rig.settle()
+        line = next(entry for entry in rig.engine.log.recent(level="warning") if entry.event == "message_dead")
+        assert (line.fields["trace_id"], line.fields["span_id"]) == (trace, span)

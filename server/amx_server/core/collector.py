@@ -1,9 +1,9 @@
-"""When Python's cyclic garbage collector runs in an engine process: never while messages wait for it.
+"""When Python's cyclic garbage collector runs in an engine process: rarely, and over little while messages wait.
 
 An engine holds millions of objects for long (waiting messages, instances) and makes hardly a cycle. Left to itself the
 collector walks through what is held whenever enough has been added, and stops the loop for it: a tenth of a second
-for every hundred thousand objects. Here what is held is set aside ("frozen", in constant time) before it adds up, and
-looked at only when the engine has nothing else to do, or after a long time.
+for every hundred thousand objects. Here only what is new is walked through, once; what is held is then set aside
+("frozen", in constant time) and looked at again when the engine has nothing else to do, or after a long time.
 """
 
 from __future__ import annotations

@@ -445,7 +445,13 @@ class Dispatcher:
         # Nothing of it happened. What was applied in memory is void: read it again from the store.
         self._placement.void_memory(instance)
         failure = failure_of(error)
-        log.error("commit_failed", instance=instance.address, reason=failure.reason, error=failure.message)
+        log.error(
+            "commit_failed",
+            instance=instance.address,
+            reason=failure.reason,
+            error=failure.message,
+            traceparent=inv.message.traceparent,
+        )
         if inv.seq:
             inv.failure = failure
             inv.attempt -= 1
@@ -483,7 +489,13 @@ class Dispatcher:
             if failure.code in _NOT_THE_HANDLERS_FAULT:
                 breaker.abandoned()
             elif breaker.failed(now):
-                log.warning("circuit_opened", agent=instance.agent.name, handler=inv.handler.name, reason=reason)
+                log.warning(
+                    "circuit_opened",
+                    agent=instance.agent.name,
+                    handler=inv.handler.name,
+                    reason=reason,
+                    traceparent=inv.message.traceparent,
+                )
         kept = inv.failure = common_pb2.Failure()
         kept.CopyFrom(failure)
         delay_ms = None
@@ -532,6 +544,7 @@ class Dispatcher:
                 message_id=inv.message.message_id,
                 attempts=inv.attempt,
                 reason=failure.reason if failure else "",
+                traceparent=inv.message.traceparent,
             )
         else:
             inv.instance.agent.namespace.quota.store(-inv.message.ByteSize())
@@ -737,6 +750,7 @@ class Dispatcher:
             key=inv.instance.key,
             handler=inv.handler.name,
             link_id=link.link_id,
+            traceparent=inv.message.traceparent,
         )
         self._detach(inv, link)
         self._free(inv, link)

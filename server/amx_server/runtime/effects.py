@@ -120,7 +120,13 @@ class EffectsStage:
         try:
             self._acceptance.accept(namespace, identity, sender, message, Unheard(message), one_way=True)
         except AmxError as error:
-            log.warning("emitted_message_refused", agent=message.agent, sender=sender, reason=error.reason)
+            log.warning(
+                "emitted_message_refused",
+                agent=message.agent,
+                sender=sender,
+                reason=error.reason,
+                traceparent=message.traceparent,
+            )
 
 
 class Unheard:
@@ -148,6 +154,7 @@ class Unheard:
             sender=self._message.sender,
             reason=failure.reason,
             error=failure.message,
+            traceparent=self._message.traceparent,
         )
 
 

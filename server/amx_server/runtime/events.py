@@ -338,7 +338,7 @@ class Events:
         try:
             self.publish(namespace, identity, event, _ignore)
         except AmxError as error:
-            log.warning("emitted_event_refused", topic=event.topic, reason=error.reason)
+            log.warning("emitted_event_refused", topic=event.topic, reason=error.reason, traceparent=event.traceparent)
 
     def _tell(self, namespace: Namespace, subscriber: Subscriber, event: message_pb2.Event) -> None:
         if subscriber.listener is not None and not subscriber.listener.event(event):
@@ -657,6 +657,7 @@ class Events:
             handler=delivery.handler.name,
             reason=failure.reason,
             error=failure.message,
+            traceparent=delivery.event.traceparent,
         )
 
     def _target_committed(
