@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -107,33 +108,35 @@ class Process:
         self.command = command
         self.log = folder / f"{name}.log"
         self._environment = {**os.environ, **environment}
-        self._running: asyncio.subprocess.Process | None = None
+        self._running: subprocess.Popen[bytes] | None = None
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Starts the process; its log begins anew."""
         with self.log.open("wb") as log:
-            self._running = await asyncio.create_subprocess_exec(
-                sys.executable, *self.command, stdout=log, stderr=log, env=self._environment
+            self._running = subprocess.Popen(
+                [sys.executable, *self.command], stdout=log, stderr=log, env=self._environment
             )
 
     async def wait_for(self, pattern: str) -> re.Match[str]:
         """The first match in what the process says. Ends the program if it stops before, or says it too late."""
         assert self._running is not None
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and self._running.returncode is None:
+        while time.monotonic() < deadline and self._running.poll() is None:
             if match := re.search(pattern, self.log.read_text(errors="replace")):
                 return match
             await asyncio.sleep(0.02)
-        raise SystemExit(f"demo: the {self.name} did not start; it said:\n{self.log.read_text(errors='replace')}")
+        ended = self._running.returncode
+        state = f"after {START_TIMEOUT:.0f} s it still runs" if ended is None else f"it ended with exit code {ended}"
+        said = self.log.read_text(errors="replace") or "(nothing)"
+        raise SystemExit(f"demo: the {self.name} did not start: {state}; it said:\n{said}")
 
     async def end(self, number: signal.Signals) -> int | None:
         """Sends a signal and waits for the end; returns the process id, None if it was not running."""
         process, self._running = self._running, None
         if process is None:
             return None
-        with contextlib.suppress(ProcessLookupError):
-            process.send_signal(number)
-        await process.wait()
+        process.send_signal(number)
+        await asyncio.to_thread(process.wait)
         return process.pid
 
 
@@ -177,13 +180,13 @@ class Machines:
         await self.engine.end(signal.SIGTERM)
 
     async def _start_worker(self) -> None:
-        await self.worker.start()
+        self.worker.start()
         await self.worker.wait_for("hosting")
 
     async def _start_engine(self, port: int) -> None:
         command = ["-m", "amx_server.cli", "serve", "--set", f"grpc.port={port}", *self._settings]
         self.engine = Process("engine", command, self._folder, {})
-        await self.engine.start()
+        self.engine.start()
         self.address = (await self.engine.wait_for(r"gRPC on (\S+:\d+)"))[1].rstrip(",")
 
 

@@ -71,6 +71,9 @@ class TLS:
 def _grpc() -> Any:
     """The grpc module, imported at first use and with its environment set before."""
     if "grpc" not in sys.modules:
+        # gRPC's fork handlers can crash the child of an agent that starts a program on uvloop, between fork and exec.
+        # Nothing here uses gRPC in a forked child, which is all they are for.
+        os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
         try:
             found = tuple(int(part) for part in version("grpcio").split(".")[:2])
         except (PackageNotFoundError, ValueError):
