@@ -1,0 +1,18 @@
+// Builds dist/esm and dist/cjs, each with its types.
+import { execFileSync } from "node:child_process";
+import { rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
+import { dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
+
+rmSync(join(root, "dist"), { recursive: true, force: true });
+for (const [format, type] of [
+  ["esm", "module"],
+  ["cjs", "commonjs"],
+]) {
+  execFileSync(process.execPath, [tsc, "-p", `tsconfig.${format}.json`], { cwd: root, stdio: "inherit" });
+  writeFileSync(join(root, "dist", format, "package.json"), `${JSON.stringify({ type }, null, 2)}\n`);
+}
