@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextvars import ContextVar, Token
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -82,6 +82,7 @@ class Context:
     __slots__ = (
         "_calls",
         "_logger",
+        "_now",
         "_staged",
         "agent",
         "attempt",
@@ -103,8 +104,10 @@ class Context:
         deadline: float | None = None,
         calls: Calls | None = None,
         config: Mapping[str, Any] | None = None,
+        now: Callable[[], float] = time.monotonic,
     ) -> None:
         self.message = message
+        self._now = now
         self.invocation_id = invocation_id
         self.attempt = attempt
         self.agent = agent
@@ -124,7 +127,7 @@ class Context:
     @property
     def remaining(self) -> timedelta | None:
         """Time left until the deadline, at least zero; None without a deadline."""
-        return None if self.deadline is None else timedelta(seconds=max(0.0, self.deadline - time.monotonic()))
+        return None if self.deadline is None else timedelta(seconds=max(0.0, self.deadline - self._now()))
 
     @property
     def headers(self) -> Mapping[str, str]:

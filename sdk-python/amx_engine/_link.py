@@ -45,7 +45,8 @@ class Link:
     """One link to one engine, over as many connections as it takes, until it is closed.
 
     connector: how to reach the engine. agents: hosted here, by name. concurrency: invocations and deliveries at a time.
-    threads: plain handlers at a time. config: given to contexts and pipelines. clock: what memory expires by.
+    threads: plain handlers at a time. config: given to contexts and pipelines. clock: what memory expires by. now: what
+    deadlines, heartbeats and waits between connections go by, together with the event loop's timers.
     """
 
     def __init__(
@@ -57,8 +58,10 @@ class Link:
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self._connector = connector
+        self._now = now
         loop = self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(loop.time, loop.call_at)
         self._hosted = {agent.name: agent for agent in agents}
@@ -69,13 +72,14 @@ class Link:
             threads=threads,
             config=config,
             clock=clock,
+            now=now,
         )
         self.protocol = LinkProtocol(
             link_id=uuid.uuid4().hex,
             host=self.runner,
             events=self,
             deadlines=self._deadlines,
-            clock=monotonic,
+            clock=now,
             software=_software(),
             agents=[agent.definition for agent in self._hosted.values()],
             credit=concurrency,
@@ -93,7 +97,7 @@ class Link:
         self._closed = False
         self._said_goodbye = False
         self._patient_until = 0.0
-        self._welcomed_at = 0.0
+        self._welcomed_at: float | None = None  # on this connection
 
     # Life
 
@@ -103,7 +107,7 @@ class Link:
         patience: seconds for which an engine that cannot be reached is tried again; 0: one attempt. Raises AmxError
         ENGINE_UNREACHABLE, or the reason for which the engine refused the link.
         """
-        self._patient_until = monotonic() + patience
+        self._patient_until = self._now() + patience
         self._supervisor = self._loop.create_task(self._supervise(), name="amx-link")
         await asyncio.shield(self._opened)
 
@@ -319,7 +323,7 @@ class Link:
         attempt = 0
         while True:
             lost: ConnectionLost
-            began = monotonic()
+            self._welcomed_at = None
             try:
                 connection = await self._connector.connect()
                 try:
@@ -341,11 +345,11 @@ class Link:
             if rejection is not None and not rejection.retryable:
                 self._give_up(rejection)
                 return
-            if not self._opened.done() and monotonic() >= self._patient_until:
+            if not self._opened.done() and self._now() >= self._patient_until:
                 self._give_up(rejection or self._unreachable(lost))
                 return
-            if self._welcomed_at > began:  # a new loss; but what fails right after its Welcome is not tried in haste
-                attempt = 0 if monotonic() - self._welcomed_at > _HELD_SECONDS else min(attempt, _HASTY_ATTEMPTS)
+            if self._welcomed_at is not None:  # a new loss; but what fails right after its Welcome is not tried in haste
+                attempt = 0 if self._now() - self._welcomed_at > _HELD_SECONDS else min(attempt, _HASTY_ATTEMPTS)
             longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
             if rejection is not None and rejection.retry_delay_ms:
                 longest = max(longest, min(_LONGEST_BACKOFF_SECONDS, rejection.retry_delay_ms / 1000))
@@ -384,7 +388,7 @@ class Link:
             raise ConnectionLost(f"no Welcome within {HANDSHAKE_SECONDS:.0f} s") from None
         if not protocol.open:
             raise ConnectionLost("the engine refused the link")
-        self._welcomed_at = monotonic()
+        self._welcomed_at = self._now()
         self._connection = connection
         others = [
             self._loop.create_task(self._write(connection), name="amx-link-writer"),

@@ -53,6 +53,7 @@ class Runner:
 
     agents: by name; may change. concurrency: invocations and deliveries at a time, as granted to the engine.
     threads: plain (not async) handlers at a time. config: given to pipelines and contexts. clock: of memory's expiry.
+    now: of deadlines.
     Everything runs on the event loop it was made in, except plain handlers.
     """
 
@@ -67,9 +68,11 @@ class Runner:
         threads: int = 16,
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self.agents = agents
         self._clock = clock
+        self.now = now
         self.config: Mapping[str, Any] = config or {}
         self.calls: Calls | None = None
         self._deadlines = deadlines
@@ -265,7 +268,7 @@ class Runner:
         if not run.handler.concurrent:
             activation.busy = True
         if run.deadline:
-            run.bucket = self._deadlines.add(run, max(0.0, run.deadline - monotonic()) + _GRACE_SECONDS)
+            run.bucket = self._deadlines.add(run, max(0.0, run.deadline - self.now()) + _GRACE_SECONDS)
         if run.stopped is not None:
             task.cancel()
         value: Any = None
@@ -363,7 +366,7 @@ class Runner:
                 return None
             if run.stopped is not None:
                 raise run.stopped
-            if run.deadline and started > run.deadline:
+            if run.deadline and self.now() > run.deadline:
                 raise AmxError(
                     DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", f"{run.source} was not reached in time", retryable=True
                 )

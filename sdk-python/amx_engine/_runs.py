@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections.abc import Coroutine
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from amx.v1 import link_pb2
@@ -26,7 +25,7 @@ class Run:
     # Defaults on the class: most runs end at once and never need their own.
     handler: HostedHandler
     message: Message
-    deadline = 0.0  # monotonic second; 0: none
+    deadline = 0.0  # second of `runner.now`; 0: none
     bucket: Bucket | None = None
     task: asyncio.Task[None] | None = None  # the runner task that stays with it while it is suspended
     stopped: AmxError | None = None  # why it was cancelled
@@ -56,6 +55,7 @@ class Run:
                 self.deadline or None,
                 runner.calls,
                 runner.config,
+                runner.now,
             )
             context.cancelled = self.stopped is not None
         return context
@@ -103,7 +103,7 @@ class Invocation(Run):
         self.invoke = invoke
         timeout_ms = invoke.timeout_ms
         if timeout_ms:
-            self.deadline = monotonic() + timeout_ms / 1000
+            self.deadline = runner.now() + timeout_ms / 1000
 
     @property
     def attempt(self) -> int:
