@@ -348,7 +348,8 @@ class Link:
             if not self._opened.done() and self._now() >= self._patient_until:
                 self._give_up(rejection or self._unreachable(lost))
                 return
-            if self._welcomed_at is not None:  # a new loss; but what fails right after its Welcome is not tried in haste
+            if self._welcomed_at is not None:
+                # A new loss; but what fails right after its Welcome is not tried in haste.
                 attempt = 0 if self._now() - self._welcomed_at > _HELD_SECONDS else min(attempt, _HASTY_ATTEMPTS)
             longest = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**attempt)
             if rejection is not None and rejection.retry_delay_ms:
