@@ -32,13 +32,14 @@ from amx_engine._errors import AmxError, DefinitionError, HandlerError, InvalidI
 from amx_engine._memory import expire, memory
 from amx_engine._message import AgentReference, Message, Priority
 from amx_engine._pipeline import NotificationService, PipelineContext
+from amx_engine._receipts import Publication, Receipt
 from amx_engine._result import ProcessingResult
 from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
 from amx_engine._run import run
 from amx_engine._schema import Int64
 
 if TYPE_CHECKING:
-    from amx_engine._client import AmxEngine, Publication, Receipt
+    from amx_engine._client import AmxEngine
 
 __version__ = "0.1.0"
 
@@ -83,7 +84,7 @@ __all__ = [
 ]
 
 
-_CLIENT = ("AmxEngine", "Publication", "Receipt")
+_CLIENT = ("AmxEngine",)
 
 
 def __getattr__(name: str) -> Any:

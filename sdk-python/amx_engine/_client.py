@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from datetime import timedelta
 from itertools import count
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from amx.v1 import message_pb2
 from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
@@ -25,6 +25,7 @@ from amx_engine._errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError
 from amx_engine._link import Link
 from amx_engine._memory_access import RemoteMemory
 from amx_engine._message import AgentReference, Priority, outgoing
+from amx_engine._receipts import Publication, Receipt
 from amx_engine._result import ProcessingResult, decode_reply
 from amx_engine._subscription import Subscription
 from amx_engine._transport import TLS, Connector, GrpcConnector
@@ -37,20 +38,6 @@ DEFAULT_ADDRESS = "localhost:9090"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_PATIENCE = 10.0
 DEFAULT_DRAIN = 30.0
-
-
-class Receipt(NamedTuple):
-    """A message is in the engine's hands. duplicate: it already was."""
-
-    message_id: str
-    duplicate: bool
-
-
-class Publication(NamedTuple):
-    """An event is in the engine's hands. subscribers: how many it goes to."""
-
-    event_id: str
-    subscribers: int
 
 
 class AmxEngine:

@@ -13,9 +13,11 @@ from contextvars import ContextVar, Token
 from datetime import timedelta
 from typing import Any, Literal, Protocol
 
-from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
+from amx.v1 import agent_pb2, common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
+from amx_engine._calls import SubscriptionCall
 from amx_engine._errors import FAILED_PRECONDITION, AmxError, InvalidInput
+from amx_engine._memory_access import RemoteMemory
 from amx_engine._message import (
     AgentReference,
     Message,
@@ -24,7 +26,9 @@ from amx_engine._message import (
     milliseconds,
     outgoing,
 )
+from amx_engine._receipts import Receipt
 from amx_engine._result import decode_reply
+from amx_engine._subscription import Subscription
 
 Missed = Literal["skip", "run_once", "run_all"]
 
@@ -69,6 +73,20 @@ class Calls(Protocol):
         self, broadcast: link_pb2.Broadcast, *, timeout_ms: int = 0, invocation_id: int = 0
     ) -> message_pb2.BroadcastResult:
         """Sends to many and returns what became of it at each."""
+        ...
+
+    async def memory(
+        self, operation: memory_pb2.MemoryOperation, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> memory_pb2.MemoryOperationResult:
+        """Reads or writes an instance's memory from outside."""
+        ...
+
+    async def subscribe(self, subscription: message_pb2.Subscription, *, invocation_id: int = 0) -> SubscriptionCall:
+        """Subscribes; returns when the subscription is in force."""
+        ...
+
+    def unsubscribe(self, call: SubscriptionCall) -> None:
+        """Ends a subscription; does nothing if it has ended."""
         ...
 
 
@@ -298,14 +316,18 @@ class Context:
         ttl: timedelta | None = None,
         id: str = "",
         durable: bool | None = None,
-    ) -> str:
-        """Sends at once, whether or not this invocation succeeds; returns the message id when it is accepted."""
+        timeout: timedelta | None = None,
+    ) -> Receipt:
+        """Sends at once, whether or not this invocation succeeds; returns when the engine has it.
+
+        Ends at the earlier of `timeout` and this invocation's deadline.
+        """
         proto = outgoing(agent, content, key, handler, type, priority, headers, delay, ttl, id, "", durable)
         self._trace(proto)
         accepted = await self._engine("send_now").send(
-            proto, timeout_ms=self._timeout(None), invocation_id=self.invocation_id
+            proto, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
         )
-        return accepted.message_id
+        return Receipt(accepted.message_id, accepted.duplicate)
 
     async def publish_now(
         self,
@@ -347,6 +369,19 @@ class Context:
             broadcast, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
         )
         return BroadcastOutcome.from_proto(result)
+
+    def events(self, pattern: str, filter: str = "") -> Subscription:
+        """Events on topics that match, as Messages, while `async with` lasts: for a handler that waits for something.
+
+        Unlike `subscribe` it ends with this invocation, and what it reads is nobody else's.
+        """
+        subscription = message_pb2.Subscription(pattern=pattern, filter=filter)
+        return Subscription(self._engine("events"), subscription, self.invocation_id)
+
+    def memory(self, agent: str | AgentReference, key: str = "") -> RemoteMemory:
+        """The memory of another instance, as it is committed. What a handler's own instance remembers is on `self`."""
+        reference = AgentReference.parse(agent) if isinstance(agent, str) else agent
+        return RemoteMemory(self._engine("memory"), reference.name, key or reference.key, self.invocation_id)
 
     @property
     def has_effects(self) -> bool:

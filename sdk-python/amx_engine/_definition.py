@@ -530,7 +530,10 @@ class _RouterHandler(HostedHandler):
             raise self._invalid(
                 "INVALID_OUTPUT", InvalidInput(f"expected an AgentReference or None, got {value!r}; use find_agent")
             )
-        return _values.JSON, _values.encode({"agent": value.name, "key": value.key})
+        answer = {"agent": value.name, "key": value.key}
+        if value.handler:
+            answer["handler"] = value.handler
+        return _values.JSON, _values.encode(answer)
 
 
 class _MonitorHandler(HostedHandler):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import re
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from amx.v1 import common_pb2
@@ -36,6 +36,7 @@ _MAX_MESSAGE = 4096
 _MAX_STACK = 16384
 _MAX_CAUSES = 8
 _MAX_METADATA = 32
+_MAX_DETAILS = 65536  # bytes of all
 
 
 class AmxError(Exception):
@@ -43,8 +44,8 @@ class AmxError(Exception):
 
     code: a google.rpc.Code number. reason: UPPER_SNAKE, stable across releases and languages. message: one sentence
     for a person. retryable: the same call may succeed later unchanged; retry_delay_ms advises when (0: no advice).
-    metadata: facts for programs. cause: becomes `__cause__`. stack: stack trace of the process it came from, or "".
-    source: where it failed (`engine`, or `agent/key#handler`), or "".
+    metadata: facts for programs. details: values the application attached. cause: becomes `__cause__`. stack: stack
+    trace of the process it came from, or "". source: where it failed (`engine`, or `agent/key#handler`), or "".
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class AmxError(Exception):
         retryable: bool = False,
         retry_delay_ms: int = 0,
         metadata: Mapping[str, str] | None = None,
+        details: Iterable[Any] = (),
         cause: BaseException | None = None,
         stack: str = "",
         source: str = "",
@@ -67,6 +69,7 @@ class AmxError(Exception):
         self.retryable = retryable
         self.retry_delay_ms = retry_delay_ms
         self.metadata: dict[str, str] = dict(metadata) if metadata else {}
+        self.details: list[Any] = list(details)
         self.stack = stack
         self.source = source
         if cause is not None:
@@ -80,7 +83,7 @@ class HandlerError(AmxError):
     """Raised by a handler to fail its message with a reason of its own.
 
     `raise HandlerError("seat 4A is taken", reason="SEAT_TAKEN")` reaches the caller, in any language, with that reason
-    and message. Not retried unless `retryable=True`.
+    and message. Not retried unless `retryable=True`. details: values with a JSON form for whoever catches it.
     """
 
     def __init__(
@@ -92,8 +95,17 @@ class HandlerError(AmxError):
         retryable: bool = False,
         retry_delay_ms: int = 0,
         metadata: Mapping[str, str] | None = None,
+        details: Iterable[Any] = (),
     ) -> None:
-        super().__init__(code, reason, message, retryable=retryable, retry_delay_ms=retry_delay_ms, metadata=metadata)
+        super().__init__(
+            code,
+            reason,
+            message,
+            retryable=retryable,
+            retry_delay_ms=retry_delay_ms,
+            metadata=metadata,
+            details=details,
+        )
 
 
 class DefinitionError(AmxError):
@@ -115,7 +127,8 @@ def failure_from_exception(exc: BaseException, source: str) -> common_pb2.Failur
     """The failure that tells another process of `exc`.
 
     Exceptions with an UPPER_SNAKE `reason` keep it; others get HANDLER_FAILED, are retryable, and name their type in
-    metadata["exception"]. Causes travel up to 8 deep; message and stack are cut to 4 KiB and 16 KiB.
+    metadata["exception"]. Causes travel up to 8 deep; message and stack are cut to 4 KiB and 16 KiB; of the
+    details those travel that have a JSON form and fit into 64 KiB together.
     """
     failure = common_pb2.Failure()
     seen: set[int] = set()
@@ -146,6 +159,7 @@ def error_from_failure(failure: common_pb2.Failure) -> AmxError:
             retryable=link.retryable,
             retry_delay_ms=link.retry_delay_ms,
             metadata=dict(link.metadata),
+            details=[_detail(payload) for payload in link.details],
             cause=error,
             stack=link.stack_trace,
             source=link.source,
@@ -184,8 +198,34 @@ def _fill(target: common_pb2.Failure, exc: BaseException, source: str) -> None:
             target.metadata[_text(str(name), 256)] = _text(str(value), 1024)
     if not isinstance(exc, AmxError):
         target.metadata["exception"] = _qualified(type(exc))
+    elif exc.details:
+        _fill_details(target, exc.details)
     target.source = _text(getattr(exc, "source", "") or source, 1024)
     target.stack_trace = _text(getattr(exc, "stack", "") or _stack(exc), _MAX_STACK, keep_end=True)
+
+
+def _fill_details(target: common_pb2.Failure, details: Iterable[Any]) -> None:
+    from amx_engine._message import encode_payload  # which needs this module
+
+    room = _MAX_DETAILS
+    for value in details:
+        try:
+            content_type, data = encode_payload(value)
+        except AmxError:
+            continue
+        room -= len(data) + 16
+        if room < 0:
+            break
+        target.details.add(content_type=content_type, data=data)
+
+
+def _detail(payload: common_pb2.Payload) -> Any:
+    from amx_engine._result import decode_reply
+
+    try:
+        return decode_reply(payload)
+    except AmxError:
+        return payload.data
 
 
 def _cause_of(exc: BaseException) -> BaseException | None:

@@ -201,11 +201,11 @@ class Link:
         return reply.broadcast
 
     async def memory(
-        self, operation: memory_pb2.MemoryOperation, *, timeout_ms: int = 0
+        self, operation: memory_pb2.MemoryOperation, *, timeout_ms: int = 0, invocation_id: int = 0
     ) -> memory_pb2.MemoryOperationResult:
         """Reads or writes an instance's memory from outside."""
         reads = operation.WhichOneof("operation") in ("get", "list")
-        reply = await self._call("memory", operation, timeout_ms, 0, reads)
+        reply = await self._call("memory", operation, timeout_ms, invocation_id, reads)
         return reply.memory
 
     async def stream(
@@ -234,10 +234,10 @@ class Link:
         finally:
             protocol.cancel(call, "the reader left")
 
-    async def subscribe(self, subscription: message_pb2.Subscription) -> SubscriptionCall:
+    async def subscribe(self, subscription: message_pb2.Subscription, *, invocation_id: int = 0) -> SubscriptionCall:
         """Subscribes; returns when the subscription is in force. Renewed by itself if the engine was restarted."""
         call = SubscriptionCall(subscription)
-        self.protocol.call(call, "subscribe", subscription)
+        self.protocol.call(call, "subscribe", subscription, 0, invocation_id)
         try:
             while not call.in_force and not call.ended:
                 await call.wait()

@@ -10,7 +10,7 @@ from amx_engine import _values
 from amx_engine._lifetimes import Lifetime, lifetime_ms
 
 if TYPE_CHECKING:
-    from amx_engine._link import Link
+    from amx_engine._context import Calls
 
 _TIMEOUT_MS = 30_000
 
@@ -31,8 +31,9 @@ class RemoteMemory:
     method raises AmxError: AGENT_UNKNOWN, MEMORY_UNKNOWN, PERMISSION_DENIED, MEMORY_VERSION_MISMATCH.
     """
 
-    def __init__(self, link: Link, agent: str, key: str) -> None:
+    def __init__(self, link: Calls, agent: str, key: str, invocation_id: int = 0) -> None:
         self._link = link
+        self._invocation_id = invocation_id
         self._agent = agent
         self._key = key
 
@@ -100,7 +101,7 @@ class RemoteMemory:
         operation = memory_pb2.MemoryOperation(name=name, **fields)
         operation.instance.agent = self._agent
         operation.instance.key = self._key
-        return await self._link.memory(operation, timeout_ms=_TIMEOUT_MS)
+        return await self._link.memory(operation, timeout_ms=_TIMEOUT_MS, invocation_id=self._invocation_id)
 
 
 def _hashable(value: Any) -> Any:

@@ -300,15 +300,16 @@ class _EventMessage(Message):
 
 
 class AgentReference:
-    """The address of one agent instance: `name/key`."""
+    """The address of one agent instance: `name/key`; and of one of its handlers, where a router chooses that too."""
 
-    __slots__ = ("key", "name")
+    __slots__ = ("handler", "key", "name")
 
-    def __init__(self, name: str, key: str = "default") -> None:
+    def __init__(self, name: str, key: str = "default", handler: str = "") -> None:
         if not name:
             raise InvalidInput("an agent reference needs the name of an agent", pointer="name")
         self.name = name
         self.key = key or "default"
+        self.handler = handler
 
     @classmethod
     def parse(cls, address: str) -> AgentReference:
@@ -319,13 +320,13 @@ class AgentReference:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, AgentReference):
             return NotImplemented
-        return self.name == other.name and self.key == other.key
+        return (self.name, self.key, self.handler) == (other.name, other.key, other.handler)
 
     def __hash__(self) -> int:
-        return hash((self.name, self.key))
+        return hash((self.name, self.key, self.handler))
 
     def __str__(self) -> str:
-        return f"{self.name}/{self.key}"
+        return f"{self.name}/{self.key}" + (f"#{self.handler}" if self.handler else "")
 
     def __repr__(self) -> str:
         return f"AgentReference({str(self)!r})"
@@ -360,6 +361,7 @@ def outgoing(
             payload.content_type, payload.data = encode_payload(content)
     if isinstance(agent, AgentReference):
         key = key or agent.key
+        handler = handler or agent.handler
         agent = agent.name
     elif not key and "/" in agent:
         agent, _, key = agent.partition("/")

@@ -24,9 +24,14 @@ class BaseMessageRouter:
         """The agent that gets `message`; None leaves it to the next router."""
         raise NotImplementedError(f"{type(self).__qualname__} must define `async def route(self, message)`")
 
-    def find_agent(self, name: str, key: str = "default") -> AgentReference:
-        """The address `name/key`. Whether somebody hosts it is found out when the message is delivered."""
-        return AgentReference.parse(name) if "/" in name else AgentReference(name, key)
+    def find_agent(self, name: str, key: str = "default", handler: str = "") -> AgentReference:
+        """The address `name/key`, and a handler for messages that name none.
+
+        Whether somebody hosts it is found out when the message is delivered.
+        """
+        if "/" in name:
+            name, _, key = name.partition("/")
+        return AgentReference(name, key, handler)
 
 
 class BasePerformanceMonitor:

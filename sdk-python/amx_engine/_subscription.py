@@ -9,7 +9,7 @@ from amx_engine._calls import SubscriptionCall
 from amx_engine._message import Message
 
 if TYPE_CHECKING:
-    from amx_engine._link import Link
+    from amx_engine._context import Calls
 
 
 class Subscription:
@@ -23,8 +23,9 @@ class Subscription:
     published in between is missed. Raises AmxError if the engine refuses or ends it.
     """
 
-    def __init__(self, link: Link, subscription: message_pb2.Subscription) -> None:
+    def __init__(self, link: Calls, subscription: message_pb2.Subscription, invocation_id: int = 0) -> None:
         self._link = link
+        self._invocation_id = invocation_id
         self._subscription = subscription
         self._call: SubscriptionCall | None = None
 
@@ -35,7 +36,7 @@ class Subscription:
 
     async def __aenter__(self) -> Subscription:
         if self._call is None:
-            self._call = await self._link.subscribe(self._subscription)
+            self._call = await self._link.subscribe(self._subscription, invocation_id=self._invocation_id)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -54,7 +55,7 @@ class Subscription:
     async def __anext__(self) -> Message:
         call = self._call
         if call is None:
-            call = self._call = await self._link.subscribe(self._subscription)
+            call = self._call = await self._link.subscribe(self._subscription, invocation_id=self._invocation_id)
         while not call.events:
             if call.error is not None:
                 raise call.error

@@ -12,21 +12,24 @@ from typing import Any
 
 import pytest
 
-from amx.v1 import common_pb2, link_pb2, message_pb2
+from amx.v1 import agent_pb2, common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_engine import (
     AgentReference,
     AmxError,
+    BaseMessageRouter,
     Context,
     HandlerError,
     InvalidInput,
     Message,
     Priority,
     ProcessingResult,
+    Receipt,
 )
 from amx_engine import types as public_types
+from amx_engine._calls import SubscriptionCall
 from amx_engine._context import current_context, reset_current, set_current
 from amx_engine._errors import error_from_failure, failure_from_exception
-from amx_engine._message import milliseconds
+from amx_engine._message import milliseconds, outgoing
 from amx_engine._values import InvalidValue
 
 
@@ -253,6 +256,23 @@ class Engine:
     ) -> message_pb2.BroadcastResult:
         raise NotImplementedError
 
+    async def memory(
+        self, operation: memory_pb2.MemoryOperation, *, timeout_ms: int = 0, invocation_id: int = 0
+    ) -> memory_pb2.MemoryOperationResult:
+        self.calls.append(("memory", operation, timeout_ms, invocation_id))
+        return memory_pb2.MemoryOperationResult(
+            found=True, kind=agent_pb2.MEMORY_KIND_MAP, entries=[memory_pb2.MemoryEntry(id='"k"', value=b"5")]
+        )
+
+    async def subscribe(self, subscription: message_pb2.Subscription, *, invocation_id: int = 0) -> SubscriptionCall:
+        self.calls.append(("subscribe", subscription, 0, invocation_id))
+        call = SubscriptionCall(subscription)
+        call.event(message_pb2.Event(topic="news.local", payload=common_pb2.Payload(data=b'"rain"')))
+        return call
+
+    def unsubscribe(self, call: SubscriptionCall) -> None:
+        self.calls.append(("unsubscribe", call, 0, 0))
+
 
 def test_effects_are_staged_until_collected() -> None:
     context = Context(Message(), 4, 2, "shop", "7")
@@ -298,7 +318,7 @@ async def test_calls_carry_invocation_deadline_and_trace() -> None:
     context = Context(message, 4, 1, "shop", "7", deadline=time.monotonic() + 10, calls=engine)
     assert await context.request("a/k", {"x": 1}, timeout=timedelta(seconds=2)) == ProcessingResult.success(1)
     assert [chunk async for chunk in context.stream("a", 1)] == [1, 2]
-    assert await context.send_now("a", 1, id="m9") == "m9"
+    assert await context.send_now("a", 1, id="m9") == Receipt("m9", False)
     assert await context.publish_now("t", 1) == 3
     assert [(name, invocation) for name, _, _, invocation in engine.calls] == [
         ("request", 4),
@@ -309,6 +329,38 @@ async def test_calls_carry_invocation_deadline_and_trace() -> None:
     assert engine.calls[0][2] == 2000 and 9000 < engine.calls[1][2] <= 10_000
     assert all(sent.traceparent == "00-1-2-01" for _, sent, _, _ in engine.calls)
     assert (engine.calls[0][1].agent, engine.calls[0][1].key) == ("a", "k")
+
+
+async def test_a_handler_reads_the_memory_of_another_instance_and_events_on_behalf_of_its_invocation() -> None:
+    engine = Engine()
+    context = Context(Message(), 4, 1, "shop", "7", calls=engine)
+    assert await context.memory("stock/north").get("counts", "k") == 5
+    async with context.events("news.*", "region = eu") as events:
+        event = await anext(events)
+    assert (event.topic, event.content) == ("news.local", "rain")
+    assert [(name, invocation) for name, _, _, invocation in engine.calls] == [
+        ("memory", 4),
+        ("subscribe", 4),
+        ("unsubscribe", 0),
+    ]
+    assert (engine.calls[0][1].instance.agent, engine.calls[0][1].instance.key) == ("stock", "north")
+    assert (engine.calls[1][1].pattern, engine.calls[1][1].filter) == ("news.*", "region = eu")
+
+
+def test_details_of_an_error_reach_the_other_side() -> None:
+    error = HandlerError("no", reason="NO", details=[{"seat": "4A"}, None, "text", object(), 7])
+    failure = failure_from_exception(error, "a")
+    assert len(failure.details) == 4  # what has no JSON form stays behind
+    assert error_from_failure(failure).details == [{"seat": "4A"}, None, "text", 7]
+    large = HandlerError("no", reason="NO", details=["first", "x" * 100_000])
+    assert [detail.data for detail in failure_from_exception(large, "a").details] == [b'"first"']
+
+
+def test_a_router_chooses_a_handler_too() -> None:
+    router = BaseMessageRouter()
+    assert router.find_agent("Support/7", handler="urgent") == AgentReference("Support", "7", "urgent")
+    assert outgoing(router.find_agent("Support", handler="urgent"), 1).handler == "urgent"
+    assert outgoing(router.find_agent("Support", handler="urgent"), 1, handler="other").handler == "other"
 
 
 async def test_calls_without_an_engine_say_what_to_do() -> None:

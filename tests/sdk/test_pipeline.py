@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
+from amx.v1 import agent_pb2, common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_engine import AmxError, Context, DefinitionError, HandlerError, Message, Pipeline, error_handler, memory, stage
+from amx_engine._calls import SubscriptionCall
 from amx_engine._definition import HostedAgent
 from amx_engine.types import PipelineContext
 
@@ -37,6 +38,15 @@ class Published:
         raise NotImplementedError
 
     async def broadcast(self, *args: Any, **options: Any) -> message_pb2.BroadcastResult:
+        raise NotImplementedError
+
+    async def memory(self, *args: Any, **options: Any) -> memory_pb2.MemoryOperationResult:
+        raise NotImplementedError
+
+    async def subscribe(self, *args: Any, **options: Any) -> SubscriptionCall:
+        raise NotImplementedError
+
+    def unsubscribe(self, call: SubscriptionCall) -> None:
         raise NotImplementedError
 
 
