@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextvars import ContextVar, Token
 from datetime import timedelta
 from typing import Any, Literal, Protocol
@@ -59,7 +59,7 @@ class Calls(Protocol):
 
     def stream(
         self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
-    ) -> AsyncIterator[common_pb2.Payload]:
+    ) -> AsyncGenerator[common_pb2.Payload, None]:
         """Sends and yields the chunks of the reply."""
         ...
 
@@ -293,14 +293,17 @@ class Context:
         priority: Priority | str = Priority.NORMAL,
         headers: Mapping[str, str] | None = None,
         timeout: timedelta | None = None,
-    ) -> AsyncIterator[Any]:
-        """Asks a streaming handler now and yields its chunks as they come."""
+    ) -> AsyncGenerator[Any, None]:
+        """Asks a streaming handler now and yields its chunks as they come. A reader that leaves cancels it."""
         proto = self._outgoing(agent, content, key, handler, type, priority, headers, None)
         chunks = self._engine("stream").stream(
             proto, timeout_ms=self._timeout(timeout), invocation_id=self.invocation_id
         )
-        async for payload in chunks:
-            yield decode_reply(payload)
+        try:
+            async for payload in chunks:
+                yield decode_reply(payload)
+        finally:
+            await chunks.aclose()
 
     async def send_now(
         self,

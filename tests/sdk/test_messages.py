@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -240,7 +240,7 @@ class Engine:
 
     async def stream(
         self, message: message_pb2.Message, *, timeout_ms: int = 0, invocation_id: int = 0
-    ) -> AsyncIterator[common_pb2.Payload]:
+    ) -> AsyncGenerator[common_pb2.Payload, None]:
         self.calls.append(("stream", message, timeout_ms, invocation_id))
         for data in (b"1", b"2"):
             yield common_pb2.Payload(data=data)

@@ -1,0 +1,1 @@
+"""Testees: one small program per language that hosts the fixtures."""

@@ -1,0 +1,1 @@
+"""The testee of the Python SDK: `python -m conformance.testees.python --stdio` or `--connect host:port`."""
