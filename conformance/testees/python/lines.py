@@ -44,13 +44,13 @@ class StillLoop(asyncio.SelectorEventLoop):
         return self._clock
 
     def call_at(
-        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, when: float, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.TimerHandle:
         heappush(self._due, when)
         return super().call_at(when, callback, *args, context=context)
 
     def call_soon(
-        self, callback: Callable[[Unpack[Ts]], object], *args: Unpack[Ts], context: Context | None = None
+        self, callback: Callable[[Unpack[Ts]], object], *args: *Ts, context: Context | None = None
     ) -> asyncio.Handle:
         self.scheduled += 1
         return super().call_soon(callback, *args, context=context)
