@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import timedelta
@@ -207,7 +206,7 @@ async def _subscribe(operation: Operation, context: Context) -> list[dict[str, A
 async def _memory_of(operation: Operation, context: Context) -> Any:
     other = context.memory(operation["agent"], operation.get("key", ""))
     found = await other.get(operation["memory"], operation.get("entry"), NOTHING)
-    return sorted(found, key=_order) if isinstance(found, set) else found
+    return [*found] if isinstance(found, set) else found
 
 
 def _plain(value: Any) -> Any:
@@ -328,11 +327,9 @@ def _all(agent: Interpreter, operation: Operation) -> Any:
     match operation["memory"]:
         case "value":
             return NOTHING if memory is None else memory
-        case "set":
-            return sorted(memory, key=_order)
-        case "list":
+        case "set" | "list":
             return [*memory]
-    return {key if isinstance(key, str) else _json(key): value for key, value in memory.items()}
+    return [[key, value] for key, value in memory.items()]
 
 
 def _expire(agent: Interpreter, operation: Operation) -> Any:
@@ -343,14 +340,6 @@ def _expire(agent: Interpreter, operation: Operation) -> Any:
         item = operation["value"] if operation["memory"] == "set" else operation["key"]
         expire(agent, operation["memory"], after, item=item)
     return NOTHING
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), sort_keys=True)
-
-
-def _order(member: Any) -> str:
-    return _json(member)
 
 
 _OWN_MEMORY: dict[str, Callable[[Interpreter, Operation], Any]] = {
