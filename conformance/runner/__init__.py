@@ -1,0 +1,1 @@
+"""What runs the cases: loading, values and matchers, the scripted engine, transports, outcomes, reports."""

@@ -1,0 +1,98 @@
+"""The command line: `list` and `run`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from conformance.runner import suite, testees
+from conformance.runner.cases import TRANSPORTS, Case, chosen
+from conformance.runner.console import Console
+from conformance.runner.loader import CorpusProblem, load
+from conformance.runner.outcomes import exit_code
+from conformance.runner.testees import ENGINE, Testee
+
+USAGE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The program. Returns its exit code: 0, 1 if something is bad, 2 if it was not asked for something sensible."""
+    options = _parser().parse_args(arguments)
+    try:
+        everything = load()
+        known = testees.load()
+    except CorpusProblem as problem:
+        for line in problem.problems:
+            print(line, file=sys.stderr)
+        return USAGE
+    cases = [case for case in everything if _wanted(case, options)]
+    if not cases:
+        print("no case fits; `python -m conformance list` shows what there is", file=sys.stderr)
+        return USAGE
+    if options.command == "list":
+        return _list(cases)
+    unknown = [name for name in options.testee or () if name not in known]
+    if unknown:
+        print(f"there is no testee '{unknown[0]}'; there are: {', '.join(known)}", file=sys.stderr)
+        return USAGE
+    selected = [known[name] for name in options.testee] if options.testee else list(known.values())
+    return asyncio.run(_run(everything, cases, selected, options))
+
+
+async def _run(everything: list[Case], cases: list[Case], selected: list[Testee], options: argparse.Namespace) -> int:
+    console = Console(sys.stdout)
+    problems = testees.stale(selected, everything)
+    ready: list[Testee] = []
+    for testee in selected:
+        if not any((case.subject == "engine") == (testee.name == ENGINE) for case in cases):
+            continue
+        if why := await testee.available():
+            console.skipped(testee.name, why)
+        elif not options.no_build and (why := await testee.built()):
+            problems.append(f"{testee.name} cannot be built: {why}")
+        else:
+            ready.append(testee)
+    tasks = suite.plan(cases, ready, options.transport or ())
+    console.begin(len(tasks))
+    results = await suite.run(tasks, console.result, options.jobs)
+    console.end(results, problems)
+    return exit_code(results, problems)
+
+
+def _wanted(case: Case, options: argparse.Namespace) -> bool:
+    return (
+        (not options.case or chosen(case.id, options.case))
+        and (not options.subject or case.subject == options.subject)
+        and (not options.level or case.level == options.level)
+        and (not options.transport or any(one in case.transports for one in options.transport))
+    )
+
+
+def _list(cases: list[Case]) -> int:
+    width = max(len(case.id) for case in cases)
+    for case in cases:
+        print(f"{case.id:<{width}}  {case.subject:<6}  {case.level:<6}  {case.title}")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m conformance", description="One corpus of cases for every language."
+    )
+    commands = parser.add_subparsers(dest="command", required=True)
+    choice = argparse.ArgumentParser(add_help=False)
+    choice.add_argument("--case", action="append", metavar="PATTERN", help="ids, e.g. 'streaming/**'; repeatable")
+    choice.add_argument("--subject", choices=("sdk", "engine"), help="only cases of this subject")
+    choice.add_argument("--level", choices=("must", "should"), help="only cases of this level")
+    choice.add_argument("--transport", action="append", choices=TRANSPORTS, help="only on this transport; repeatable")
+    commands.add_parser("list", parents=[choice], help="show the cases")
+    running = commands.add_parser("run", parents=[choice], help="run the cases")
+    running.add_argument("--testee", action="append", metavar="NAME", help="from testees.yaml, or engine; repeatable")
+    running.add_argument("--no-build", action="store_true", help="the testees are built already")
+    running.add_argument("--jobs", type=int, default=2, metavar="N", help="cases at a time (2)")
+    running.add_argument("--jsonl", type=Path, metavar="FILE", help="results as lines of JSON")
+    running.add_argument("--junit", type=Path, metavar="FILE", help="results as JUnit XML")
+    return parser

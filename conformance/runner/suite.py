@@ -1,0 +1,136 @@
+"""Runs cases: which with which testee on which transport, several at a time, and what became of each."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+from conformance.runner import sdk_steps
+from conformance.runner.cases import Case
+from conformance.runner.outcomes import Outcome, Result
+from conformance.runner.peer import Broken, CaseFailure, Trace
+from conformance.runner.stdio import StdioTestee
+from conformance.runner.testees import ENGINE, Testee
+
+_CASE_SECONDS = 120.0
+"""After this a case is given up, whatever it waits for."""
+
+Report = Callable[[Result], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One case, with one testee, on one transport."""
+
+    case: Case
+    testee: Testee
+    transport: str
+
+
+def plan(cases: Sequence[Case], testees: Sequence[Testee], transports: Sequence[str] = ()) -> list[Task]:
+    """Everything there is to run. transports: only these; none: all."""
+    return [
+        Task(case, testee, transport)
+        for testee in testees
+        for case in cases
+        if (case.subject == "engine") == (testee.name == ENGINE)
+        for transport in case.transports
+        if not transports or transport in transports
+    ]
+
+
+async def run(tasks: Sequence[Task], report: Report, jobs: int = 2) -> list[Result]:
+    """Runs everything, `jobs` at a time, and reports each result as it comes. The results are in the tasks' order."""
+    results: dict[int, Result] = {}
+    waiting = list(enumerate(tasks))[::-1]
+
+    async def work(workplace: Workplace) -> None:
+        try:
+            while waiting:
+                index, task = waiting.pop()
+                results[index] = result = await workplace.run(task)
+                report(result)
+        finally:
+            await workplace.close()
+
+    await asyncio.gather(*(work(Workplace()) for _ in range(max(1, jobs))))
+    found = []
+    for index, task in enumerate(tasks):
+        missing = Result(task.case.id, task.testee.name, task.transport, Outcome.NOT_RUN, "it has no result")
+        found.append(results.get(index, missing))
+    return found
+
+
+class Workplace:
+    """Runs one case at a time, and keeps what can be used for the next."""
+
+    def __init__(self) -> None:
+        from conformance.runner.engine_process import EngineProcess
+
+        self._engine = EngineProcess()
+
+    async def close(self) -> None:
+        """Ends what is kept."""
+        await self._engine.close()
+
+    async def run(self, task: Task) -> Result:
+        """Runs a case. Never raises but for cancellation."""
+        case, testee = task.case, task.testee
+        result = Result(case.id, testee.name, task.transport, Outcome.PASS)
+        missing = testee.missing(case)
+        if missing:
+            return replace(result, outcome=Outcome.UNSUPPORTED, message=f"not claimed: {', '.join(missing)}")
+        trace = Trace()
+        complaints: list[str] = []
+        began = time.monotonic()
+        try:
+            async with asyncio.timeout(_CASE_SECONDS):
+                await self._carry_out(task, trace, complaints)
+        except CaseFailure as failure:
+            result = replace(result, outcome=Outcome.FAIL, message=str(failure))
+        except Broken as broken:
+            result = replace(result, outcome=Outcome.ERROR, message=str(broken))
+        except TimeoutError:
+            result = replace(result, outcome=Outcome.ERROR, message=f"not over after {_CASE_SECONDS:.0f} s")
+        except Exception as error:
+            result = replace(result, outcome=Outcome.ERROR, message=f"the runner failed: {error!r}")
+        result = replace(result, seconds=time.monotonic() - began)
+        if result.outcome is not Outcome.PASS:
+            result = replace(result, trace=trace.lines(), complaints=complaints)
+        return judged(result, testee.reason_to_fail(case, task.transport))
+
+    async def _carry_out(self, task: Task, trace: Trace, complaints: list[str]) -> None:
+        case = task.case
+        if case.subject == "engine":
+            from conformance.runner import engine_steps
+
+            try:
+                await self._engine.start(case.config, manual=case.uses("advance"))
+                await engine_steps.carry_out(case, self._engine, trace)
+            finally:
+                complaints += self._engine.complaints()
+                await self._engine.end()
+        elif task.transport == "stdio":
+            testee = await StdioTestee.start(task.testee.command(case))
+            try:
+                await sdk_steps.carry_out(case, testee, trace)
+            finally:
+                await testee.kill()
+                complaints += testee.complaints()
+        else:
+            raise Broken(f"the transport '{task.transport}' is not there yet")
+
+
+def judged(result: Result, known: str) -> Result:
+    """The result in the light of the known list. known: why the case is known to fail; empty: it is not."""
+    if known and result.outcome is Outcome.FAIL:
+        return replace(result, outcome=Outcome.KNOWN_FAIL, message=f"{known}\n{result.message}")
+    if known and result.outcome is Outcome.PASS:
+        return replace(
+            result,
+            outcome=Outcome.UNEXPECTED_PASS,
+            message=f"the known list says that it fails ({known}); take it off the list",
+        )
+    return result
