@@ -53,8 +53,9 @@ export interface InstanceMemory {
   /**
    * Forgets everything, and begins with this image; a memory that the image lacks is empty or has its initial value.
    * The arrays inside may be views of a received frame: decode or copy them before returning.
+   * version: of the image; 0: the instance has never remembered anything, so every memory has its initial value.
    */
-  load(image: readonly WireMemoryImage[]): void;
+  load(image: readonly WireMemoryImage[], version: number): void;
   /**
    * Whether there may be anything to collect: something was written, removed, or handed out in a way that may have
    * changed it. Must be cheap: it is asked after every run.
@@ -169,3 +170,14 @@ export interface EventSource extends AsyncIterable<IncomingMessage> {
 
 /** No value. */
 export const EMPTY: WirePayload = Object.freeze({ contentType: "", data: new Uint8Array(0) });
+
+/**
+ * Where decorated classes, their objects and definitions keep their spec, or a function that makes it: `withAgent` takes
+ * whatever has one, and AgentSpecs themselves.
+ */
+export const AGENT_SPEC: unique symbol = Symbol.for("@aimatrix/amx-engine-ts:agent-spec");
+
+/** Something that can be hosted. */
+export interface HasAgentSpec {
+  readonly [AGENT_SPEC]: AgentSpec | (() => AgentSpec);
+}
