@@ -47,12 +47,21 @@ class EngineProcess:
         self._running = True
 
     async def advance(self, ms: int) -> None:
-        """Moves the engine's clock; returns when it has done what was due."""
+        """Moves the engine's clock; returns when it has done what was due. Time passes for a dead engine, too."""
+        if not self._running:
+            self._now_ms += ms
+            return
         self._now_ms = (await self._ask("advance", ms=ms))["now_ms"]
+
+    @property
+    def running(self) -> bool:
+        """Whether there is an engine now."""
+        return self._running
 
     async def settle(self) -> None:
         """Returns when the engine has nothing to do."""
-        await self._ask("settle")
+        if self._running:
+            await self._ask("settle")
 
     async def disconnected(self, link_id: str) -> None:
         """Returns when the engine has noticed that a link lost its connection."""

@@ -25,6 +25,7 @@ from conformance.runner.values import ValueProblem, build, fill, resolve
 _CREDIT = 64
 _SERVICE = engine_pb2.DESCRIPTOR.services_by_name["EngineService"]
 _REST_SECONDS = 5.0
+_MUTE_SECONDS = 0.05
 
 
 class EngineLink(Peer):
@@ -39,8 +40,19 @@ class EngineLink(Peer):
     def took(self, kind: str, item: link_pb2.LinkItem) -> None:
         if kind == "welcome":
             self.resume_token = item.welcome.resume_token
-            if not item.welcome.resumed:
+            if item.welcome.resumed:
+                self.sent_seq = max(self.sent_seq, item.welcome.received_seq)
+            else:
                 self.sent_seq = self.received_seq = self._acked = 0
+
+    def said(self, kind: str, item: link_pb2.LinkItem) -> None:
+        if kind == "hello" and item.hello.resume_token:
+            self.received_seq = item.hello.received_seq
+
+    def follow(self, earlier: EngineLink) -> None:
+        """Goes on with the numbers and names of an earlier connection."""
+        self.link_id, self.token, self.resume_token = earlier.link_id, earlier.token, earlier.resume_token
+        self.sent_seq, self.received_seq, self._acked = earlier.sent_seq, earlier.received_seq, earlier._acked
 
 
 class _Call:
@@ -93,6 +105,7 @@ class _Player:
         self._trace = trace
         self._bindings: Bindings = {}
         self._links: dict[str, EngineLink] = {}
+        self._every_link: list[EngineLink] = []
         self._calls: dict[str, _Call] = {}
         self._channel: grpc.aio.Channel | None = None
 
@@ -130,14 +143,14 @@ class _Player:
 
     def check(self) -> None:
         """Raises CaseFailure if a link saw what must never be."""
-        for link in self._links.values():
+        for link in self._every_link:
             if link.violation:
                 raise CaseFailure(link.violation)
 
     async def close(self) -> None:
         for call in self._calls.values():
             call.call.cancel()
-        for link in self._links.values():
+        for link in self._every_link:
             await link.disconnect("the end")
         if self._channel is not None:
             await self._channel.close()
@@ -151,17 +164,17 @@ class _Player:
     async def _connect(self, step: Step) -> None:
         args = step.args
         answer_pings = self._case.answer_pings
-        earlier = args.get("resume")
-        if earlier is not None:
-            link = self._links[earlier]
-            await link.disconnect("resuming")
-            await self._engine.disconnected(link.link_id)
-            self._links[step.on] = link
-        else:
-            if step.on in self._links:
-                await self._links[step.on].disconnect("replaced")
-            link = EngineLink(step.on, self._trace, self._bindings, answer_pings=answer_pings)
-            self._links[step.on] = link
+        earlier = self._links[args["resume"]] if "resume" in args else None
+        replaced = self._links.get(step.on)
+        if replaced is not None:
+            await replaced.disconnect("replaced")
+            await self._engine.disconnected(replaced.link_id)
+        link = EngineLink(step.on, self._trace, self._bindings, answer_pings=answer_pings)
+        follows = replaced if self._case.manual_handshake else earlier
+        if follows is not None:
+            link.follow(follows)
+        self._links[step.on] = link
+        self._every_link.append(link)
         token = resolve(args.get("token", link.token), self._bindings, "connect.token")
         link.token = token
         link.attach(GrpcWire(self._engine.address, token))
@@ -176,6 +189,8 @@ class _Player:
         for name in said:
             hello.ClearField(name)
         fill(hello, said, self._bindings, "connect")
+        if hello.resume_token:
+            link.received_seq = hello.received_seq
         link.link_id = hello.link_id or step.on
         for index, agent in enumerate(args.get("agents", ())):
             definition = build(agent_pb2.AgentDefinition.DESCRIPTOR, agent, self._bindings, f"connect.agents[{index}]")
@@ -198,8 +213,12 @@ class _Player:
 
     async def _rest(self) -> None:
         """Everything that was said has been heard, on both sides, and is stored."""
+        if not self._case.answer_pings:
+            await asyncio.sleep(_MUTE_SECONDS)  # a ping would say that the link is alive
+            await self._engine.settle()
+            return
         for _ in range(2):
-            for link in set(self._links.values()):
+            for link in self._every_link:
                 if link.closed is None and link.wire is not None:
                     try:
                         await link.ping(_REST_SECONDS)

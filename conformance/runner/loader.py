@@ -409,15 +409,18 @@ def _names(value: Any, descriptor: Descriptor, specials: frozenset[str]) -> Iter
 
 
 def _field_names(value: Any, field: FieldDescriptor, specials: frozenset[str]) -> Iterator[Problem]:
-    if special(value) and (field.type != MESSAGE or is_repeated(field)):
-        name = special(value)
+    if field.type != MESSAGE:
+        yield from _json_names(value, specials)
+        return
+    name = special(value)
+    if name and is_repeated(field):
         if name not in specials:
             yield (name,), f"there is no {name} here; there are {', '.join(sorted(specials))}"
-        elif name in ("$unordered", "$contains", "$one_of") and field.type == MESSAGE and not is_map(field):
+        elif name in ("$unordered", "$contains") and not is_map(field):
             for index, one in enumerate(value[name]):
-                yield from _under((name, index), _field_names([one] if name != "$one_of" else one, field, specials))
-        elif name == "$json":
-            yield from _under((name,), _json_names(value[name], specials))
+                yield from _under((name, index), _names(one, field.message_type, specials))
+        elif name in ("$exact", "$not", "$match"):
+            yield from _under((name,), _field_names(value[name], field, specials))
         return
     if is_map(field):
         if isinstance(value, Mapping):
@@ -439,7 +442,7 @@ def _json_names(value: Any, specials: frozenset[str]) -> Iterator[Problem]:
         if name not in specials:
             yield (name,), f"there is no {name} here; there are {', '.join(sorted(specials))}"
             return
-        if name in ("$regex", "$ref", "$bytes", "$text", "$range", "$repeat"):
+        if name in ("$regex", "$ref", "$bytes", "$range", "$repeat", "$above"):
             return
     if isinstance(value, Mapping):
         for key, inner in value.items():

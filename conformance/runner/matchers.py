@@ -45,9 +45,11 @@ MATCHERS = frozenset(
         "$not",
         "$one_of",
         "$range",
+        "$above",
         "$length",
         "$bytes",
         "$repeat",
+        "$above",
     }
 )
 
@@ -171,6 +173,8 @@ def _equal(expected: Any, actual: Any, field: FieldDescriptor | None) -> bool:
             return isinstance(expected, int | float) and float(expected) == float(actual)
         if field.type not in (STRING, BOOL, MESSAGE):
             return bool(integer(expected, is_code(field)) == actual)
+    if isinstance(expected, bytes):
+        return bool(expected == actual)
     if isinstance(expected, bool) or isinstance(actual, bool) or expected is None or actual is None:
         return expected is actual
     if isinstance(expected, float) or isinstance(actual, float):
@@ -216,7 +220,8 @@ def _match_special(
         if None not in problems:
             raise Mismatch(where, f"one of {text(value)}", text(actual))
     elif name == "$repeat":
-        _match(repeat(value, where), actual, where, bindings, field, exact)
+        found: Any = repeat(value, where)
+        _match(found.encode() if isinstance(actual, bytes) else found, actual, where, bindings, None, exact)
     elif actual is MISSING:
         raise Mismatch(where, text(matcher), "nothing")
     elif name in ("$unordered", "$contains"):
@@ -234,6 +239,13 @@ def _match_special(
         number = actual if isinstance(actual, int | float) and not isinstance(actual, bool) else None
         if number is None or not float(low) <= float(number) <= float(high):
             raise Mismatch(where, f"a number from {low} to {high}", text(actual))
+    elif name == "$above":
+        low = bindings.get(value)
+        if not isinstance(low, int | float) or not isinstance(actual, int | float) or not float(actual) > float(low):
+            raise Mismatch(where, f"a number above {text(low)} (bound to '{value}')", text(actual))
+    elif name == "$above":
+        if not isinstance(actual, int) or value not in bindings or not actual > bindings[value]:
+            raise Mismatch(where, f"a number above {text(bindings.get(value))} (bound to '{value}')", text(actual))
     elif name == "$length":
         if not isinstance(actual, str | bytes | list):
             raise Mismatch(where, "text, bytes or a list", text(actual))

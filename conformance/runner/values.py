@@ -167,7 +167,7 @@ def _special_scalar(field: FieldDescriptor, name: str, value: Any, bindings: Map
     if name == "$json":
         found = json_text.dump(resolve(value["$json"], bindings, where))
     elif name == "$text":
-        found = value["$text"]
+        found = resolve(value["$text"], bindings, where)
     elif found is None:
         raise ValueProblem(where, f"{name} is not something to send")
     if field.type == BYTES and isinstance(found, str) and name != "$ref":
