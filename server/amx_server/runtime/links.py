@@ -460,8 +460,8 @@ class Links:
         self.sessions: dict[str, LinkSession] = {}  # by namespace and link id
         self._lost: set[LinkSession] = set()
         self._nonce = 0
-        self._pinged_at = 0.0
-        self._looked_at = 0.0
+        self._pinged_at = self.now()
+        self._looked_at = self.now()
         self.drain_deadline = config.links.drain_deadline
         self.closing = False
 
