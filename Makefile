@@ -17,17 +17,19 @@ help: ## list what can be made
 setup: $(READY) ## create .venv with everything pinned by requirements.lock
 	@:
 
-$(READY): requirements.lock pyproject.toml sdk-python/pyproject.toml
+$(READY): requirements.lock pyproject.toml sdk-python/pyproject.toml sdk-python/amx/wire.py
 	@if [ -z "$(PYTHON)" ]; then \
 		echo "No Python 3.11 or newer was found. Install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; \
 	fi
-	@echo "setup 1/3: environment in $(VENV) ($$($(PYTHON) --version))"
+	@echo "setup 1/4: environment in $(VENV) ($$($(PYTHON) --version))"
 	@[ -x $(BIN)/python ] || $(PYTHON) -m venv $(VENV) || { \
 		echo "Creating $(VENV) failed; on Debian and Ubuntu it needs the package python3-venv." >&2; rm -rf $(VENV); exit 1; }
-	@echo "setup 2/3: packages from requirements.lock"
+	@echo "setup 2/4: packages from requirements.lock"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
-	@echo "setup 3/3: the SDK and the engine, editable"
+	@echo "setup 3/4: the SDK and the engine, editable"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sdk-python -e .
+	@echo "setup 4/4: the frame codec, compiled if there is a C compiler"
+	@$(BIN)/python scripts/compile_wire.py
 	@touch $@
 
 test: setup ## every test: unit, process and fault

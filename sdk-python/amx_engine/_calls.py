@@ -57,6 +57,11 @@ class BytesCall(PendingCall):
         self.bucket = self.message = self._protocol = None
         self.operation = ""
 
+    def result(self, content_type: str, data: bytes) -> None:
+        future = self.future
+        if not future.done():
+            future.set_result(data)
+
     def replied(self, reply: link_pb2.Reply) -> None:
         future = self.future
         if not future.done():

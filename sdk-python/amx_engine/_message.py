@@ -119,6 +119,16 @@ class Message:
         return message
 
     @classmethod
+    def from_bytes(cls, proto: bytes, content_type: str, data: bytes) -> Message:
+        """A view of a serialised message, whose payload is this. Decodes nothing yet."""
+        message = _PlainMessage.__new__(_PlainMessage)
+        message._bytes = proto
+        message._kind = content_type
+        message._data = data
+        message._content = _UNSET
+        return message
+
+    @classmethod
     def from_event(cls, event: message_pb2.Event) -> Message:
         """The message a subscribed handler gets of a published event; attributes become headers."""
         message = _EventMessage.__new__(_EventMessage)
@@ -299,6 +309,32 @@ class _EventMessage(Message):
         return content
 
 
+class _PlainMessage(Message):
+    """A Message as it travelled, and its payload; the rest is made when it is asked for."""
+
+    __slots__ = ("_bytes", "_data", "_kind", "_made")
+
+    _bytes: bytes
+    _data: bytes
+    _kind: str
+    _made: message_pb2.Message
+
+    @property
+    def _proto(self) -> message_pb2.Message:  # type: ignore[override]  # in place of the attribute
+        try:
+            return self._made
+        except AttributeError:
+            proto = self._made = message_pb2.Message.FromString(self._bytes)
+            return proto
+
+    @property
+    def content(self) -> Any:
+        content = self._content
+        if content is _UNSET:
+            content = self._content = decode_content(self._kind, self._data)
+        return content
+
+
 class AgentReference:
     """The address of one agent instance: `name/key`; and of one of its handlers, where a router chooses that too."""
 
@@ -428,9 +464,12 @@ def encode_payload(content: Any) -> tuple[str, bytes]:
 
 
 def decode_payload(payload: common_pb2.Payload) -> Any:
-    """The value of a payload: JSON decoded, text as str, anything else as bytes; None if there is none."""
-    kind = payload.content_type
-    data = payload.data
+    """The value of a payload; see `decode_content`."""
+    return decode_content(payload.content_type, payload.data)
+
+
+def decode_content(kind: str, data: bytes) -> Any:
+    """The value of a payload of content type `kind`: JSON decoded, text as str, else bytes; None if there is none."""
     if not data and not kind:
         return None
     if not kind or kind == _values.JSON:

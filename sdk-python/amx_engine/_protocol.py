@@ -8,11 +8,12 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtoMessage
 
+from amx import wire
 from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
 from amx_engine._deadlines import Bucket, Deadlines
 from amx_engine._errors import (
@@ -41,6 +42,8 @@ MAX_CALLS_IN_FLIGHT = 4096
 STREAM_WINDOW = 64
 
 _ACK_EVERY = 32  # frames
+_AGENT, _KEY, _HANDLER = (number << 3 | 2 for number in (1, 2, 3))  # tags of Message
+_MAX_ADDRESSES = 4096  # remembered
 _ITEM_OVERHEAD = 64  # bytes around a payload, where it is not worth counting them
 # The engine enforces deadlines and says what happened; this side only makes sure that nothing waits without end.
 _GRACE_SECONDS = 0.15
@@ -57,6 +60,9 @@ class Host(Protocol):
 
     def invoke(self, item_id: int, invoke: link_pb2.Invoke) -> None:
         """Run a handler; answer with a Complete for `item_id`."""
+
+    def invoke_plain(self, entry: tuple[Any, ...]) -> None:
+        """As `invoke`, for an invocation without memory and without a stream; `entry` is one of `amx.wire.scan`."""
 
     def deliver(self, item_id: int, deliver: link_pb2.Deliver) -> None:
         """Hand one event to many activations; answer with a Delivered for `item_id`."""
@@ -112,6 +118,13 @@ class PendingCall:
 
     def replied(self, reply: link_pb2.Reply) -> None:
         """The outcome. For a subscription: it is in force; called again after the engine was restarted."""
+
+    def result(self, content_type: str, data: bytes) -> None:
+        """The outcome, where it is a result."""
+        reply = link_pb2.Reply()
+        reply.result.content_type = content_type
+        reply.result.data = data
+        self.replied(reply)
 
     def failed(self, error: AmxError) -> None:
         """There will be no reply; this is why."""
@@ -174,6 +187,7 @@ class LinkProtocol:
         self._credit = credit
 
         self._pending: dict[int, PendingCall] = {}
+        self._addresses: dict[tuple[str, str, str], bytes] = {}
         self._next_id = 1
         self._first_unsent_id = 1
         self._draining = False
@@ -186,11 +200,8 @@ class LinkProtocol:
         self._sent_seq = 0
         self._retained: deque[tuple[int, bytes]] = deque()  # sent, not acknowledged
         self._replay: deque[bytes] = deque()
-        self._ready: deque[tuple[link_pb2.LinkFrame, int]] = deque()  # full frames, and the first call id after each
-        self._frame = LinkFrame()
-        self._items = self._frame.items
-        self._count = 0
-        self._bytes = 0
+        self._ready: deque[tuple[wire.Frame, int]] = deque()  # full frames, and the first call id after each
+        self._frame = wire.Frame()
         self._idle = False
 
         self._heard = False
@@ -251,23 +262,47 @@ class LinkProtocol:
 
     def receive(self, data: bytes) -> None:
         """Takes a frame. Raises ProtocolViolation if it is not one, or if frames are missing before it."""
-        try:
-            frame = LinkFrame.FromString(data)
-        except DecodeError as error:
-            raise ProtocolViolation(f"the engine sent {len(data)} bytes that are not a frame: {error}") from None
+        scanned = wire.scan(data, False) if wire.COMPILED and self.open else None
+        if scanned is None:
+            frame = _frame(data)
+            if self._is_new(frame.seq, frame.ack):
+                self._take_items(frame.items)
+            return
+        seq, ack, _, entries = scanned
+        if not self._is_new(seq, ack):
+            return
+        for entry in entries:
+            kind = entry[0]
+            try:
+                if kind == wire.INVOKE:
+                    self._host.invoke_plain(entry)
+                elif kind == wire.REPLY:
+                    pending = self._pending.pop(entry[1], None)
+                    if pending is not None:
+                        bucket = pending.bucket
+                        if bucket is not None:
+                            bucket.pop(pending, None)
+                        pending.result(entry[2], entry[3])
+                else:
+                    self._take_items(_frame(entry[1]).items)
+            except ProtocolViolation:
+                raise
+            except Exception:  # one item's trouble is not the other items'
+                logger.exception("could not take item %s", entry[1])
+
+    def _is_new(self, seq: int, ack: int) -> bool:
+        """Notes that a frame came. False: it is repeated."""
         self._heard = True
-        ack = frame.ack
         if ack:
             retained = self._retained
             while retained and retained[0][0] <= ack:
                 retained.popleft()
-        seq = frame.seq
         if seq:
             if not self.open:
                 raise ProtocolViolation(f"the engine sent frame {seq} before its Welcome")
             expected = self._received_seq + 1
             if seq < expected:
-                return  # replayed, and known
+                return False
             if seq > expected:
                 raise ProtocolViolation(f"the engine sent frame {seq} where frame {expected} was due")
             self._received_seq = seq
@@ -275,8 +310,11 @@ class LinkProtocol:
             if self._unacknowledged >= _ACK_EVERY:
                 self._ack_due = True
                 self._wake()
+        return True
+
+    def _take_items(self, items: Iterable[link_pb2.LinkItem]) -> None:
         take = self._take
-        for item in frame.items:
+        for item in items:
             kind = item.WhichOneof("item")
             try:
                 take.get(kind, self._on_unknown)(item)
@@ -294,25 +332,21 @@ class LinkProtocol:
             return self._replay.popleft()
         if self._ready:
             frame, first_unsent = self._ready.popleft()
-        elif self._count:
+        elif self._frame.count:
             frame, first_unsent = self._frame, self._next_id
-            self._new_frame()
+            self._frame = wire.Frame()
         elif self._ack_due:
-            frame = LinkFrame()
-            frame.ack = self._received_seq
             self._unacknowledged = 0
             self._ack_due = False
-            return frame.SerializeToString()
+            return LinkFrame(ack=self._received_seq).SerializeToString()
         else:
             self._idle = True
             return None
         self._first_unsent_id = first_unsent
         self._sent_seq = seq = self._sent_seq + 1
-        frame.seq = seq
-        frame.ack = self._received_seq
         self._unacknowledged = 0
         self._ack_due = False
-        data = frame.SerializeToString()
+        data = frame.serialize(seq, self._received_seq)
         self._retained.append((seq, data))
         return data
 
@@ -347,30 +381,32 @@ class LinkProtocol:
 
     def item(self, size: int) -> link_pb2.LinkItem:
         """A new item in the frame being built; the caller fills it at once. `size` is about its payload's, in bytes."""
-        if self._count >= self.max_frame_items or (
-            self._count and self._bytes + size + _ITEM_OVERHEAD > self.max_frame_bytes
-        ):
-            self._ready.append((self._frame, self._next_id))
-            self._new_frame()
-        self._count += 1
-        self._bytes += size + _ITEM_OVERHEAD
+        frame = self._room(size + _ITEM_OVERHEAD)
+        item: link_pb2.LinkItem = frame.add(size + _ITEM_OVERHEAD)
+        return item
+
+    def _room(self, size: int) -> wire.Frame:
+        """The frame being built, which has room for an item of `size` bytes."""
+        frame = self._frame
+        if frame.count and (frame.count >= self.max_frame_items or frame.size + size > self.max_frame_bytes):
+            self._ready.append((frame, self._next_id))
+            frame = self._frame = wire.Frame()
         if self._idle:
             self._wake()
-        return self._items.add()
+        return frame
 
     def take_back(self) -> None:
         """Removes the item that `item()` returned last."""
-        del self._items[-1]
-        self._count -= 1
+        self._frame.take_back()
 
     def count(self, size: int) -> None:
         """The item that `item()` returned last is `size` bytes larger than was said."""
-        self._bytes += size
+        self._frame.size += size
 
     @property
     def queued_items(self) -> int:
         """Items in the frame being built."""
-        return self._count
+        return self._frame.count
 
     def call(
         self,
@@ -416,20 +452,32 @@ class LinkProtocol:
             self._check_size(size + 1024, "request")
         if len(key) * 4 > self.max_key_bytes:
             self._check_key(key)
-        item = self._call_item(pending, size, timeout, 0)
-        call = item.call
-        if timeout:
-            call.timeout_ms = int(timeout * 1000) or 1
-        request = call.request
-        request.agent = agent
+        timeout_ms = (int(timeout * 1000) or 1) if timeout else 0
+        address = self._addresses.get((agent, key, handler))
+        if address is None:
+            address = self._address(agent, key, handler)
+        frame = self._room(size + _ITEM_OVERHEAD + len(address))
+        call_id = self._open_call(pending, timeout, 0)
+        frame.append(wire.request_item(call_id, timeout_ms, address, content_type, data))
+
+    def _address(self, agent: str, key: str, handler: str) -> bytes:
+        """The first fields of a Message, remembered: many messages go to few addresses."""
+        address = wire.field(_AGENT, agent)
         if key:
-            request.key = key
+            address += wire.field(_KEY, key)
         if handler:
-            request.handler = handler
-        payload = request.payload
-        payload.data = data
-        if content_type:
-            payload.content_type = content_type
+            address += wire.field(_HANDLER, handler)
+        if len(self._addresses) >= _MAX_ADDRESSES:
+            self._addresses.clear()
+        self._addresses[agent, key, handler] = address
+        return address
+
+    def complete(
+        self, item_id: int, attempt: int, epoch: int, content_type: str, data: bytes, duration_us: int
+    ) -> None:
+        """Says that an invocation ended with this result, and did nothing else."""
+        frame = self._room(len(data) + _ITEM_OVERHEAD)
+        frame.append(wire.complete_item(item_id, attempt, epoch, content_type, data, duration_us))
 
     def register(
         self, pending: PendingCall, agents: Iterable[agent_pb2.AgentDefinition], removed: Iterable[str] = ()
@@ -498,18 +546,20 @@ class LinkProtocol:
 
     # Inside
 
-    def _new_frame(self) -> None:
-        self._frame = LinkFrame()
-        self._items = self._frame.items
-        self._count = 0
-        self._bytes = 0
-
     def _wake(self) -> None:
         if self._idle:
             self._idle = False
             self._events.wake()
 
     def _call_item(self, pending: PendingCall, size: int, timeout: float, invocation_id: int) -> link_pb2.LinkItem:
+        self._room(size + _ITEM_OVERHEAD)  # what is full now was said before this call
+        call_id = self._open_call(pending, timeout, invocation_id)
+        item = self.item(size)
+        item.id = call_id
+        return item
+
+    def _open_call(self, pending: PendingCall, timeout: float, invocation_id: int) -> int:
+        """The id of a new call, which must be said at once. Raises AmxError CALLS_IN_FLIGHT."""
         calls = self._pending
         if self._over is not None:
             raise self._over
@@ -522,15 +572,14 @@ class LinkProtocol:
                 retry_delay_ms=50,
                 metadata={"limit": str(self.max_calls)},
             )
-        item = self.item(size)
-        pending.id = item.id = call_id = self._next_id
+        pending.id = call_id = self._next_id
         pending.invocation_id = invocation_id
         self._next_id = call_id + 1
         calls[call_id] = pending
         if timeout:
             pending._protocol = self
             pending.bucket = self._deadlines.add(pending, timeout + _GRACE_SECONDS)
-        return item
+        return call_id
 
     def _forget(self, pending: PendingCall) -> bool:
         if self._pending.pop(pending.id, None) is None:
@@ -712,7 +761,7 @@ class LinkProtocol:
         self._ready.clear()
         self._retained.clear()
         self._replay.clear()
-        self._new_frame()
+        self._frame = wire.Frame()
         self._received_seq = self._sent_seq = self._unacknowledged = 0
         self._ack_due = False
         # What was sent may or may not have happened: only what the engine recognises as the same is said again.
@@ -729,11 +778,18 @@ class LinkProtocol:
                 self._pending.pop(call.id)
                 self._fail(call, _restarted())
         for frame in unsent:
-            for old in frame.items:
+            for old in frame.items():
                 if old.id in pending and (old.HasField("call") or old.HasField("register")):
                     self.item(old.ByteSize()).CopyFrom(old)
         if self._draining:
             self.item(0).drain.SetInParent()
+
+
+def _frame(data: bytes) -> LinkFrame:
+    try:
+        return LinkFrame.FromString(data)
+    except DecodeError as error:
+        raise ProtocolViolation(f"the engine sent {len(data)} bytes that are not a frame: {error}") from None
 
 
 def _restarted() -> AmxError:

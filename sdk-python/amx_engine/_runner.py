@@ -96,17 +96,55 @@ class Runner:
     # What the link asks for
 
     def invoke(self, item_id: int, invoke: link_pb2.Invoke) -> None:
-        activation = self._activations.get(invoke.epoch)
+        proto = invoke.message
+        activation = self._activation(item_id, invoke.attempt, invoke.epoch, proto.agent, proto.key)
         if activation is None:
-            message = invoke.message
-            agent = self.agents.get(message.agent)
+            return
+        invocation = Invocation(
+            self,
+            item_id,
+            activation,
+            Message.from_proto(proto),
+            proto.handler,
+            invoke.attempt,
+            invoke.epoch,
+            invoke.timeout_ms,
+        )
+        invocation.memory_version = invoke.memory_version
+        if invoke.HasField("memory"):
+            invocation.image = invoke.memory
+        if invoke.streaming:
+            invocation.streaming = True
+        self._take_in(invocation)
+
+    def invoke_plain(self, entry: tuple[Any, ...]) -> None:
+        _, item_id, attempt, epoch, timeout_ms, version, agent, key, handler, proto, content_type, data = entry
+        activation = self._activations.get(epoch) or self._activation(item_id, attempt, epoch, agent, key)
+        if activation is None:
+            return
+        message = Message.from_bytes(proto, content_type, data)
+        invocation = Invocation(self, item_id, activation, message, handler, attempt, epoch, timeout_ms)
+        if version:
+            invocation.memory_version = version
+        self._take_in(invocation)
+
+    def _activation(self, item_id: int, attempt: int, epoch: int, name: str, key: str) -> Activation | None:
+        """The activation an invocation is for. None: its agent is not here, and the engine has been told."""
+        activation = self._activations.get(epoch)
+        if activation is None:
+            agent = self.agents.get(name)
             if agent is None:
-                self._refuse(item_id, invoke, _agent_unknown(message.agent))
-                return
-            activation = Activation(agent, message.key or "default", invoke.epoch, self._clock)
-            self._activations[invoke.epoch] = activation
-        invocation = Invocation(self, item_id, activation, invoke)
-        self._jobs[item_id] = invocation
+                item = self.protocol.item(256)
+                item.id = item_id
+                item.complete.attempt = attempt
+                item.complete.epoch = epoch
+                item.complete.failure.CopyFrom(error_to_failure(_agent_unknown(name)))
+                return None
+            activation = self._activations[epoch] = Activation(agent, key or "default", epoch, self._clock)
+        return activation
+
+    def _take_in(self, invocation: Invocation) -> None:
+        self._jobs[invocation.id] = invocation
         self._queue.append(invocation)
         if not self._taking:
             self._take_up()
@@ -352,12 +390,11 @@ class Runner:
         """Runs an invocation until it ends (None) or suspends (itself)."""
         started = run.started = monotonic()
         activation = run.activation
-        invoke = run.invoke
+        message = run.message
         try:
-            proto = invoke.message
-            handler = activation.agent.handlers.get(proto.handler)
+            handler = activation.agent.handlers.get(run.handler_name)
             if handler is None:
-                handler = _choose(activation.agent, proto.handler, proto.type)
+                handler = _choose(activation.agent, run.handler_name, message.type)
             run.handler = handler
             if run.turn:
                 run.turn = activation.busy = False
@@ -370,15 +407,14 @@ class Runner:
                 raise AmxError(
                     DEADLINE_EXCEEDED, "DEADLINE_EXCEEDED", f"{run.source} was not reached in time", retryable=True
                 )
-            version = invoke.memory_version
-            if invoke.HasField("memory") and not activation.busy:
-                activation.hold(invoke.memory, version)
+            version = run.memory_version
+            if run.image is not None and not activation.busy:
+                activation.hold(run.image, version)
                 activation.prepare(version)
             elif not activation.current or (
                 activation.memory is not None and activation.memory.version != version and not handler.concurrent
             ):
                 activation.prepare(version)
-            run.message = message = Message.from_proto(proto)
             arguments = handler.arguments(message, run.context() if handler.wants_context else None)
         except Exception as error:
             self._failed(run, error)
@@ -420,46 +456,62 @@ class Runner:
         except Exception as error:
             self._failed(run, error)
             return
-        invoke = run.invoke
-        item = protocol.item(size)
-        item.id = run.id
-        complete = item.complete
-        complete.attempt = invoke.attempt
-        complete.epoch = invoke.epoch
-        result = complete.result
-        if size:
-            result.data = data
-            if content_type != JSON:
-                result.content_type = content_type
-        else:
-            complete.result.SetInParent()
         context = run._context
-        if (changed and not handler.concurrent) or (context is not None and context.has_effects):
-            collected = False
-            try:
-                if changed and not handler.concurrent:
-                    assert memory is not None
-                    memory.collect(complete.effects)
-                    collected = True
-                if context is not None and context.has_effects:
-                    context.collect(complete.effects)
-                added = complete.effects.ByteSize()
-                if size + added + 1024 > protocol.max_item_bytes:
-                    protocol.check_payload(size + added, f"result of {run.source} with its effects")
-            except Exception as error:
-                protocol.take_back()
-                if collected:
-                    activation.drop()  # the changes are gone from here, and not at the engine either
-                self._failed(run, error)
-                return
-            protocol.count(added)
         self._now = now = monotonic()
-        complete.duration_us = int((now - run.started) * 1_000_000)
+        duration_us = int((now - run.started) * 1_000_000)
+        if content_type == JSON and size:
+            content_type = ""
+        if (changed and not handler.concurrent) or (context is not None and context.has_effects):
+            if not self._succeeded_with_effects(
+                run, content_type, data, duration_us, changed and not handler.concurrent
+            ):
+                return
+        else:
+            protocol.complete(run.id, run.attempt, run.epoch, content_type, data, duration_us)
         if now - run.started > BLOCKING_SECONDS and run.bucket is None and handler.style == "async":
             self._warn_blocking(run, now - run.started)
         del self._jobs[run.id]
         if self._empty and not self._jobs:
             self._report_empty()
+
+    def _succeeded_with_effects(
+        self, run: Invocation, content_type: str, data: bytes, duration_us: int, changed: bool
+    ) -> bool:
+        """Reports a result together with what its handler did. False: it could not; that is reported instead."""
+        protocol = self.protocol
+        size = len(data)
+        item = protocol.item(size)
+        item.id = run.id
+        complete = item.complete
+        complete.attempt = run.attempt
+        complete.epoch = run.epoch
+        complete.duration_us = duration_us
+        result = complete.result
+        result.SetInParent()
+        if size:
+            result.data = data
+            if content_type:
+                result.content_type = content_type
+        context, activation = run._context, run.activation
+        collected = False
+        try:
+            if changed:
+                assert activation.memory is not None
+                activation.memory.collect(complete.effects)
+                collected = True
+            if context is not None and context.has_effects:
+                context.collect(complete.effects)
+            added = complete.effects.ByteSize()
+            if size + added + 1024 > protocol.max_item_bytes:
+                protocol.check_payload(size + added, f"result of {run.source} with its effects")
+        except Exception as error:
+            protocol.take_back()
+            if collected:
+                activation.drop()  # the changes are gone from here, and not at the engine either
+            self._failed(run, error)
+            return False
+        protocol.count(added)
+        return True
 
     def _failed(self, run: Invocation, error: BaseException) -> None:
         activation = run.activation
@@ -469,8 +521,8 @@ class Runner:
             item = self.protocol.item(512)
             item.id = run.id
             complete = item.complete
-            complete.attempt = run.invoke.attempt
-            complete.epoch = run.invoke.epoch
+            complete.attempt = run.attempt
+            complete.epoch = run.epoch
             complete.failure.CopyFrom(self._failure(run, error))
             complete.memory_dropped = dropped or not activation.current
             complete.duration_us = int((now - run.started) * 1_000_000)
@@ -497,13 +549,6 @@ class Runner:
         elif not isinstance(error, AmxError) and logger.isEnabledFor(logging.DEBUG):
             logger.debug("%s failed", run.source, exc_info=error)
         return failure_from_exception(error, run.source)
-
-    def _refuse(self, item_id: int, invoke: link_pb2.Invoke, error: AmxError) -> None:
-        item = self.protocol.item(256)
-        item.id = item_id
-        item.complete.attempt = invoke.attempt
-        item.complete.epoch = invoke.epoch
-        item.complete.failure.CopyFrom(error_to_failure(error))
 
     # Deliveries
 
@@ -696,7 +741,7 @@ class Runner:
         """Passes chunks on as fast as their reader takes them. Without a reader they become one JSON array."""
         encode = run.handler.encode_chunk
         protocol = self.protocol
-        streaming = isinstance(run, Invocation) and run.invoke.streaming
+        streaming = isinstance(run, Invocation) and run.streaming
         collected: list[bytes] = []
         total = since = 0
         try:

@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from amx.v1 import link_pb2
+from amx.v1 import link_pb2, memory_pb2
 from amx_engine._activation import Activation
 from amx_engine._context import Context
 from amx_engine._deadlines import Bucket
@@ -25,6 +25,7 @@ class Run:
     # Defaults on the class: most runs end at once and never need their own.
     handler: HostedHandler
     message: Message
+    attempt = 1
     deadline = 0.0  # second of `runner.now`; 0: none
     bucket: Bucket | None = None
     task: asyncio.Task[None] | None = None  # the runner task that stays with it while it is suspended
@@ -61,11 +62,6 @@ class Run:
         return context
 
     @property
-    def attempt(self) -> int:
-        """1 for the first."""
-        return 1
-
-    @property
     def source(self) -> str:
         """Where it happens: `agent/key#handler`."""
         activation = self.activation
@@ -93,21 +89,32 @@ class Invocation(Run):
     """An Invoke at work."""
 
     started: float  # monotonic second at which its turn came
+    memory_version = 0
+    image: memory_pb2.InstanceMemory | None = None  # the memory that came with it
+    streaming = False  # its reader takes chunks
     window = 0  # chunks its reader takes
     reader: asyncio.Future[None] | None = None
 
-    def __init__(self, runner: Runner, item_id: int, activation: Activation, invoke: link_pb2.Invoke) -> None:
+    def __init__(
+        self,
+        runner: Runner,
+        item_id: int,
+        activation: Activation,
+        message: Message,
+        handler_name: str,
+        attempt: int,
+        epoch: int,
+        timeout_ms: int,
+    ) -> None:
         self.runner = runner
         self.id = item_id
         self.activation = activation
-        self.invoke = invoke
-        timeout_ms = invoke.timeout_ms
+        self.message = message
+        self.handler_name = handler_name
+        self.attempt = attempt
+        self.epoch = epoch
         if timeout_ms:
             self.deadline = runner.now() + timeout_ms / 1000
-
-    @property
-    def attempt(self) -> int:
-        return self.invoke.attempt
 
 
 class Target(Run):

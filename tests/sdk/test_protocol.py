@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
@@ -51,6 +52,9 @@ class Recorder:
 
     def invoke(self, item_id: int, invoke: link_pb2.Invoke) -> None:
         self.said.append(("invoke", item_id, invoke.message.agent))
+
+    def invoke_plain(self, entry: tuple[Any, ...]) -> None:
+        self.said.append(("invoke", entry[1], entry[6]))
 
     def deliver(self, item_id: int, deliver: link_pb2.Deliver) -> None:
         self.said.append(("deliver", item_id, list(deliver.epochs)))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
+from amx import wire
 from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core import errors
 from amx_server.core.clock import Clock
@@ -17,7 +18,7 @@ from amx_server.core.errors import AmxError, invalid, not_found, unavailable
 from amx_server.runtime.breaker import CircuitState
 from amx_server.runtime.definitions import MAX_DURATION_MS
 from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, Dispatcher, failure_of
-from amx_server.runtime.instances import Agent, HandlerState, Invocation, ReplySink
+from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.placement import Placement
 from amx_server.runtime.timers import Timers
@@ -26,9 +27,12 @@ from amx_server.storage.interface import Commit, MessageState, Store, StoredMess
 from amx_server.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from amx_server.runtime.links import LinkSession
     from amx_server.runtime.routing import Routing
 
 log = get_logger(__name__)
+
+_DEFAULT_KEY_FIELD = wire.field(2 << 3 | 2, DEFAULT_KEY)  # Message.key
 
 
 class Acceptance:
@@ -177,6 +181,47 @@ class Acceptance:
                 sink.accepted(message.message_id or f"inv-{inv.id}", False)
         self.counters.messages_accepted += 1
         return inv
+
+    def accept_plain(self, session: LinkSession, sink: BytesSink, entry: tuple[Any, ...]) -> Invocation | None:
+        """Takes in a request that came as an entry of `amx.wire.scan`. As `accept`, which it turns to for everything
+        but a volatile message to an instance that is awake.
+        """
+        _, _, timeout_ms, name, key, handler_name, kind, priority, plain = entry
+        namespace = session.namespace
+        added = session.sender_field
+        if not key:
+            key = DEFAULT_KEY
+            added = _DEFAULT_KEY_FIELD + added
+        agent = namespace.agents.get(name)
+        if agent is not None:
+            handler, instance, active = agent.handlers.get(handler_name), agent.instances.get(key), agent.active
+            if (
+                handler is not None
+                and instance is not None
+                and not instance.storing
+                and active is not None
+                and active.hosts
+                and not self.draining
+                and not namespace.quota.rated
+                and not handler.spec.permissions
+                and handler.spec.durability != DURABLE
+                and (handler.breaker is None or not handler.breaker.open)
+            ):
+                now = self._now()
+                inv = Invocation(self._dispatcher.next_id(), instance, handler, None, sink, plain, added)
+                inv.size = len(plain)
+                inv.kind = kind
+                if priority:
+                    inv.priority = priority
+                inv.deadline = due = now + (
+                    min(timeout_ms, MAX_DURATION_MS) / 1000 if timeout_ms else self._default_timeout
+                )
+                inv.token = self._dispatcher.deadlines.add(inv, due)
+                self._dispatcher.run_or_queue(inv, instance, now)
+                self.counters.messages_accepted += 1
+                return inv
+        message = message_pb2.Message.FromString(plain)
+        return self.accept(namespace, session.identity, session.sender, message, sink, timeout_ms)
 
     def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
         """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""

@@ -13,13 +13,14 @@ from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
+from amx import wire
 from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core import errors
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, exhausted, invalid, unavailable
 from amx_server.runtime.deadlines import Deadlines
-from amx_server.runtime.instances import Agent, HandlerState, Instance, Invocation, ReplySink
+from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Instance, Invocation, ReplySink
 from amx_server.runtime.mailbox import Mailbox
 from amx_server.runtime.placement import Placement
 from amx_server.runtime.timers import Timers
@@ -122,10 +123,11 @@ class Dispatcher:
             except AmxError as error:
                 self._refuse(inv, error)
                 return
-        # A message is part of the frame it came with, and would keep all of it in memory while it waits.
-        waiting = message_pb2.Message()
-        waiting.CopyFrom(inv.message)
-        inv.message = waiting
+        if not inv.plain:
+            # A message is part of the frame it came with, and would keep all of it in memory while it waits.
+            waiting = message_pb2.Message()
+            waiting.CopyFrom(inv.message)
+            inv.message = waiting
         mailbox.push(inv, inv.priority)
         agent.queued += 1
         self.queued += 1
@@ -239,13 +241,6 @@ class Dispatcher:
         link.in_flight += 1
         id = inv.id
         link.running[id] = inv
-        message = inv.message
-        item = link.outbox.add((inv.size or message.ByteSize()) + 64)
-        item.id = id
-        invoke = item.invoke
-        invoke.message.CopyFrom(message)
-        invoke.attempt = attempt
-        invoke.epoch = epoch
         deadline = inv.deadline
         timeout = inv.handler.spec.timeout
         if timeout:
@@ -255,13 +250,27 @@ class Dispatcher:
             deadline = now + self._config.delivery.attempt_timeout
         if deadline != inv.deadline or inv.expires_at or inv.token is None:
             self._watch(inv, deadline)
-        invoke.timeout_ms = int((deadline - now) * 1000) if deadline - now > 0.001 else 1
-        if inv.streaming:
-            invoke.streaming = True
+        timeout_ms = int((deadline - now) * 1000) if deadline - now > 0.001 else 1
         inv.window = self._stream_window
         memory = instance.memory
+        version = 0
         if memory is not None:
-            version = inv.memory_version = invoke.memory_version = memory.version
+            version = inv.memory_version = memory.version
+        if inv.plain and (memory is None or instance.link_version == version):
+            link.outbox.append(wire.invoke_item(id, inv.plain, inv.added, attempt, epoch, timeout_ms, version))
+            return
+        message = inv.message
+        item = link.outbox.add((inv.size or message.ByteSize()) + 64)
+        item.id = id
+        invoke = item.invoke
+        invoke.message.CopyFrom(message)
+        invoke.attempt = attempt
+        invoke.epoch = epoch
+        invoke.timeout_ms = timeout_ms
+        if inv.streaming:
+            invoke.streaming = True
+        if memory is not None:
+            invoke.memory_version = version
             if instance.link_version != version:
                 invoke.memory.SetInParent()  # present even if there is nothing in it
                 memory.image(instance.agent.memories, self._clock.now_ms(), invoke.memory)
@@ -315,6 +324,35 @@ class Dispatcher:
                 code=errors.INTERNAL, reason="PROTOCOL_VIOLATION", message="the SDK completed without an outcome"
             )
             self._attempt_failed(inv, failure, link)
+
+    def complete_plain(self, link: LinkSession, id: int, attempt: int, epoch: int, payload: bytes) -> None:
+        """Takes a result without effects, as `complete` does; payload: a Payload."""
+        inv = link.running.get(id)
+        if (
+            inv is None
+            or not inv.plain
+            or inv.done
+            or attempt != inv.attempt
+            or epoch != inv.epoch
+            or inv.instance.agent.namespace.monitors
+        ):
+            complete = link_pb2.Complete(attempt=attempt, epoch=epoch)
+            complete.result.MergeFromString(payload)
+            complete.result.SetInParent()
+            self.complete(link, id, complete)
+            return
+        del link.running[id]
+        link.in_flight -= 1
+        handler = inv.handler
+        breaker = handler.breaker
+        if breaker is not None and breaker.failures:
+            breaker.succeeded()
+        now = self._now()
+        handler.stats.record(inv.kind, True, now - inv.started)
+        sink: BytesSink = inv.sink  # type: ignore[assignment]  # a plain one has such a sink, until it is done
+        self.end(inv)
+        sink.result_bytes(payload)
+        self._free(inv, link, now)
 
     def _free(self, inv: Invocation, link: LinkSession | None, now: float = 0.0) -> None:
         """The instance may run its next message, the link the next instance."""

@@ -40,11 +40,24 @@ class ReplySink(Protocol):
         ...
 
 
+class BytesSink(ReplySink, Protocol):
+    """One that takes a result as it travels."""
+
+    def result_bytes(self, payload: bytes) -> None:
+        """The handler returned this Payload."""
+        ...
+
+
 class Invocation:
-    """One message on its way to one instance, over all its attempts."""
+    """One message on its way to one instance, over all its attempts.
+
+    A plain one is passed on as the bytes that came, with a few added behind them; its sink is a BytesSink.
+    """
 
     __slots__ = (
+        "_message",
         "accepted_at_ms",
+        "added",
         "attempt",
         "cancelling",
         "chunks",
@@ -57,10 +70,11 @@ class Invocation:
         "handler",
         "id",
         "instance",
+        "kind",
         "link",
         "memory_version",
-        "message",
         "on_end",
+        "plain",
         "priority",
         "redeliveries",
         "seq",
@@ -74,12 +88,21 @@ class Invocation:
     )
 
     def __init__(
-        self, id: int, instance: Instance, handler: HandlerState, message: message_pb2.Message, sink: ReplySink | None
+        self,
+        id: int,
+        instance: Instance,
+        handler: HandlerState,
+        message: message_pb2.Message | None,
+        sink: ReplySink | None,
+        plain: bytes = b"",
+        added: bytes = b"",
     ) -> None:
         self.id = id
         self.instance = instance
         self.handler = handler
-        self.message = message
+        self._message = message
+        self.plain = plain  # the Message as it came; empty: `message` was given
+        self.added = added  # fields of the Message that come behind those
         self.sink = sink
         self.attempt = 0
         self.redeliveries = 0
@@ -93,6 +116,7 @@ class Invocation:
         self.link: LinkSession | None = None  # where it runs
         self.started = 0.0
         self.size = 0  # bytes of the message, about
+        self.kind = ""  # type of a plain message
         self.concurrent = handler.spec.concurrent
         self.done = False
         self.cancelling = False
@@ -103,6 +127,18 @@ class Invocation:
         self.failure: common_pb2.Failure | None = None  # of the last attempt
         self.on_end: Callable[[Invocation], None] | None = None
         self.waiters: list[Callable[[], None]] | None = None
+
+    @property
+    def message(self) -> message_pb2.Message:
+        """The message; of a plain one it is made when it is first asked for."""
+        message = self._message
+        if message is None:
+            message = self._message = message_pb2.Message.FromString(self.plain + self.added)
+        return message
+
+    @message.setter
+    def message(self, message: message_pb2.Message) -> None:
+        self._message = message
 
 
 class HandlerState:

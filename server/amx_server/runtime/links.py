@@ -10,11 +10,12 @@ import asyncio
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
 
+from amx import wire
 from amx.v1 import common_pb2, link_pb2
 from amx_server.core import errors
 from amx_server.core.clock import Clock
@@ -36,7 +37,9 @@ log = get_logger(__name__)
 _LOOK_SECONDS = 1.0  # between two looks at what links owe: acknowledgements, the end of a drain
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
+_KINDS = {wire.REQUEST: "call", wire.RESULT: "complete"}
 _CALLS = frozenset({"call", "register"})  # items whose ids are the SDK's, and that are answered with a Reply
+_SENDER = 12 << 3 | 2  # tag of Message.sender
 _MAX_UINT32 = 2**32 - 1
 FEATURES = ("resume", "deliver", "stream-credit")
 
@@ -44,6 +47,13 @@ FEATURES = ("resume", "deliver", "stream-credit")
 def violation(message: str) -> AmxError:
     """The peer does not speak the protocol; its link ends."""
     return AmxError(errors.FAILED_PRECONDITION, "PROTOCOL_VIOLATION", message)
+
+
+def _frame(data: bytes) -> link_pb2.LinkFrame:
+    try:
+        return link_pb2.LinkFrame.FromString(data)
+    except DecodeError:
+        raise violation(f"{len(data)} bytes that are not a LinkFrame; generate stubs from proto/amx/v1") from None
 
 
 class LinkCall:
@@ -69,6 +79,12 @@ class LinkCall:
             item = session.outbox.add(payload.ByteSize() + 32)
             item.id = self.id
             item.reply.result.CopyFrom(payload)
+
+    def result_bytes(self, payload: bytes) -> None:
+        """Answers the call with a result, as it travels."""
+        session = self._session
+        if session.calls.pop(self.id, None) is not None:
+            session.outbox.append(wire.reply_item(self.id, payload))
 
     def fail(self, failure: common_pb2.Failure) -> None:
         """Answers the call with a failure."""
@@ -127,6 +143,7 @@ class LinkSession:
         self.namespace = namespace
         self.identity = identity
         self.sender = identity.subject
+        self.sender_field = wire.field(_SENDER, self.sender)
         self.link_id = hello.link_id
         self.session_id = f"lnk-{secrets.token_hex(8)}"
         self.resume_token = secrets.token_urlsafe(24)
@@ -173,34 +190,64 @@ class LinkSession:
         """Takes a frame in. Raises AmxError PROTOCOL_VIOLATION if the link cannot go on; single items that cannot be
         carried out are answered with a failure instead.
         """
-        try:
-            frame = link_pb2.LinkFrame.FromString(data)
-        except DecodeError:
-            raise violation(f"{len(data)} bytes that are not a LinkFrame; generate stubs from proto/amx/v1") from None
+        oversized = len(data) > self._limits.max_item_bytes  # one of its items may be
+        if wire.COMPILED and not oversized:
+            scanned = wire.scan(data, True)
+            if scanned is not None:
+                seq, ack, size, entries = scanned
+                if self._is_new(len(data), size, seq, ack):
+                    self._take_entries(entries)
+                return
+        frame = _frame(data)
         items = frame.items
-        size = len(items)
-        if size > self._limits.max_frame_items:
-            raise violation(f"a frame of {size} items, {self._limits.max_frame_items} are allowed")
-        if size > 1 and len(data) > 2 * self._limits.max_frame_bytes:
-            raise violation(f"a frame of {len(data)} bytes, {self._limits.max_frame_bytes} are allowed")
+        if self._is_new(len(data), len(items), frame.seq, frame.ack):
+            self._take_items(items, oversized)
+
+    def _is_new(self, length: int, items: int, seq: int, ack: int) -> bool:
+        """Checks a frame of `length` bytes and notes that it came. False: it is repeated, or has nothing in it."""
+        limits = self._limits
+        if items > limits.max_frame_items:
+            raise violation(f"a frame of {items} items, {limits.max_frame_items} are allowed")
+        if items > 1 and length > 2 * limits.max_frame_bytes:
+            raise violation(f"a frame of {length} bytes, {limits.max_frame_bytes} are allowed")
         outbox = self.outbox
-        ack = frame.ack
         if ack:
             if ack > outbox.last_seq:
                 raise violation(f"frame {ack} is acknowledged, {outbox.last_seq} is the last that was sent")
             outbox.acknowledge(ack)
         self.heard_at = self._links.now()
-        seq = frame.seq
         if seq:
             if seq <= outbox.received:
-                return  # repeated after a resume
+                return False  # repeated after a resume
             if seq != outbox.received + 1:
                 raise violation(f"frame {seq} follows frame {outbox.received}")
             outbox.note_received(seq)
-        elif size:
+        elif items:
             raise violation("a frame with items has no number: LinkFrame.seq counts such frames from 1")
+        return True
+
+    def _take_entries(self, entries: list[tuple[Any, ...]]) -> None:
+        complete = self._operations.dispatcher.complete_plain
+        for entry in entries:
+            kind = entry[0]
+            if kind == wire.OTHER:
+                self._take_items(_frame(entry[1]).items, False)
+                continue
+            try:
+                if kind == wire.RESULT:
+                    _, id, attempt, epoch, payload = entry
+                    complete(self, id, attempt, epoch, payload)
+                    if self.draining and not self.in_flight:
+                        self._links.drained(self)
+                else:
+                    self._on_request(entry)
+            except AmxError as error:
+                self._answer(entry[1], _KINDS[kind], error)
+            except Exception as error:  # one item must not take the link's other work down
+                self._answer(entry[1], _KINDS[kind], self._failed(_KINDS[kind], error))
+
+    def _take_items(self, items: Iterable[link_pb2.LinkItem], oversized: bool) -> None:
         largest = self._limits.max_item_bytes
-        oversized = len(data) > largest
         handlers = self._handlers
         for item in items:
             kind = item.WhichOneof("item")
@@ -215,9 +262,11 @@ class LinkSession:
             except AmxError as error:
                 self._answer(item.id, kind, error)
             except Exception as error:  # one item must not take the link's other work down
-                log.exception("item_failed", item=kind, link_id=self.link_id)
-                failed = AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at this item: {error!r}")
-                self._answer(item.id, kind, failed)
+                self._answer(item.id, kind, self._failed(kind, error))
+
+    def _failed(self, kind: str | None, error: Exception) -> AmxError:
+        log.exception("item_failed", item=kind, link_id=self.link_id)
+        return AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at this item: {error!r}")
 
     def _answer(self, id: int, kind: str | None, error: AmxError) -> None:
         call = self.calls.get(id) if kind in _CALLS else None
@@ -256,12 +305,23 @@ class LinkSession:
             raise error
 
     def _on_call(self, id: int, item: link_pb2.LinkItem) -> None:
+        call = self._open_call(id)
+        if call is not None:
+            self._operations.call(self, call, item.call)
+
+    def _on_request(self, entry: tuple[Any, ...]) -> None:
+        call = self._open_call(entry[1])
+        if call is not None:
+            self._operations.request_plain(self, call, entry)
+
+    def _open_call(self, id: int) -> LinkCall | None:
+        """A new call. None: its id is in use. Raises AmxError if there may be no more."""
         calls = self.calls
         if id == 0:
             raise violation("a call has the id 0; ids of calls start at 1")
         if id in calls:
             log.warning("call_id_reused", link_id=self.link_id, call_id=id)
-            return
+            return None
         if len(calls) >= self._limits.max_calls_in_flight:
             raise exhausted(
                 "CALLS_IN_FLIGHT",
@@ -269,7 +329,7 @@ class LinkSession:
                 retry_delay_ms=50,
             )
         call = calls[id] = LinkCall(self, id)
-        self._operations.call(self, call, item.call)
+        return call
 
     def _on_complete(self, id: int, item: link_pb2.LinkItem) -> None:
         self._operations.dispatcher.complete(self, id, item.complete)

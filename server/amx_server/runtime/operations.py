@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.core.errors import AmxError, invalid
@@ -61,6 +61,11 @@ class Operations:
         if handler is None:
             raise invalid("UNSUPPORTED_ITEM", "the call has no operation that this version knows")
         handler(session, call, what)
+
+    def request_plain(self, session: LinkSession, call: LinkCall, entry: tuple[Any, ...]) -> None:
+        """Carries out a request that came as an entry of `amx.wire.scan`, as `call` does."""
+        session.identity.require("messages:send", "sending messages")
+        call.invocation = self._acceptance.accept_plain(session, call, entry)
 
     def _sender(self, session: LinkSession, invocation_id: int) -> str:
         """Who sends: the instance whose handler makes the call, else the link's identity."""

@@ -9,6 +9,7 @@ import asyncio
 from collections import deque
 
 from amx.v1 import link_pb2
+from amx.wire import Frame
 
 
 class Outbox:
@@ -19,11 +20,8 @@ class Outbox:
 
     __slots__ = (
         "_ack_sent",
-        "_bytes",
         "_closed",
-        "_count",
         "_frame",
-        "_new_item",
         "_max_bytes",
         "_max_items",
         "_repeat",
@@ -44,11 +42,8 @@ class Outbox:
     def __init__(self, max_items: int, max_bytes: int) -> None:
         self._max_items = max_items
         self._max_bytes = max_bytes
-        self._frame = link_pb2.LinkFrame()
-        self._new_item = self._frame.items.add
-        self._count = 0
-        self._bytes = 0
-        self._sealed: deque[tuple[link_pb2.LinkFrame, int]] = deque()
+        self._frame = Frame()
+        self._sealed: deque[Frame] = deque()
         self._repeat: deque[bytes] = deque()
         self._unacked: deque[tuple[int, bytes]] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -64,25 +59,28 @@ class Outbox:
 
     def add(self, size: int = 64) -> link_pb2.LinkItem:
         """A new item at the end of the queue, to be filled at once by the caller. size: its estimated bytes."""
-        count = self._count
-        size += self._bytes
-        if count and (count >= self._max_items or size > self._max_bytes):
-            size -= self._bytes
-            self._seal()
-            count = 0
-        self._count = count + 1
-        self._bytes = size
+        frame = self._frame
+        if frame.count and (frame.count >= self._max_items or frame.size + size > self._max_bytes):
+            frame = self._seal()
         if self._waiter is not None:
             self._wake()
-        return self._new_item()
+        item: link_pb2.LinkItem = frame.add(size)
+        return item
 
-    def _seal(self) -> None:
-        self._sealed.append((self._frame, self._bytes))
-        self.queued_bytes += self._bytes
-        self._frame = link_pb2.LinkFrame()
-        self._new_item = self._frame.items.add
-        self._count = 0
-        self._bytes = 0
+    def append(self, item: bytes) -> None:
+        """An item at the end of the queue, as `amx.wire` has written it."""
+        frame = self._frame
+        if frame.count and (frame.count >= self._max_items or frame.size + len(item) > self._max_bytes):
+            frame = self._seal()
+        if self._waiter is not None:
+            self._wake()
+        frame.append(item)
+
+    def _seal(self) -> Frame:
+        self._sealed.append(self._frame)
+        self.queued_bytes += self._frame.size
+        frame = self._frame = Frame()
+        return frame
 
     def _wake(self) -> None:
         waiter, self._waiter = self._waiter, None
@@ -96,15 +94,12 @@ class Outbox:
             if self._repeat:
                 return self._repeat.popleft()
             if self._sealed:
-                frame, size = self._sealed.popleft()
-                self.queued_bytes -= size
+                frame = self._sealed.popleft()
+                self.queued_bytes -= frame.size
                 return self._finish(frame)
-            if self._count:
+            if self._frame.count:
                 frame = self._frame
-                self._frame = link_pb2.LinkFrame()
-                self._new_item = self._frame.items.add
-                self._count = 0
-                self._bytes = 0
+                self._frame = Frame()
                 return self._finish(frame)
             if self._wanted:
                 self._wanted = False
@@ -120,12 +115,11 @@ class Outbox:
                     self._waiter = None
         return None
 
-    def _finish(self, frame: link_pb2.LinkFrame) -> bytes:
+    def _finish(self, frame: Frame) -> bytes:
         self._seq += 1
-        frame.seq = self._seq
-        frame.ack = self._ack_sent = self.received
+        self._ack_sent = self.received
         self._wanted = False
-        data = frame.SerializeToString()
+        data = frame.serialize(self._seq, self.received)
         if self.keep:
             self._unacked.append((self._seq, data))
             self.unacked_bytes += len(data)
@@ -176,4 +170,4 @@ class Outbox:
     @property
     def pending_bytes(self) -> int:
         """Estimate of bytes not yet acknowledged or not yet sent."""
-        return self.unacked_bytes + self.queued_bytes + self._bytes
+        return self.unacked_bytes + self.queued_bytes + self._frame.size
