@@ -15,8 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from amx.v1 import engine_pb2
-from amx_engine import AmxEngine, AmxError
-from amx_engine._client import Receipt
+from amx_engine import AmxEngine, AmxError, Receipt
 from tests.process.harness import PATIENCE, EngineProcess, WorkerProcess, client, hosted, unary, until
 
 KEYS = 8

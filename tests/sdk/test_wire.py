@@ -226,11 +226,8 @@ def test_written_items_are_read_back_by_the_generated_classes(wire: Any, data: s
     )
     frame.append(wire.reply_item(reply.id, reply.reply.result.SerializeToString()))
     frame.add(0).ping.nonce = 7
-    frame.append(
-        wire.complete_item(
-            complete.id, complete.complete.attempt, complete.complete.epoch, kind, content, complete.complete.duration_us
-        )
-    )
+    done = complete.complete
+    frame.append(wire.complete_item(complete.id, done.attempt, done.epoch, kind, content, done.duration_us))
     address = wire.field(1 << 3 | 2, message.agent) + wire.field(2 << 3 | 2, message.key)
     frame.append(wire.request_item(request.id, request.call.timeout_ms, address, kind, content))
     assert frame.count == 5
