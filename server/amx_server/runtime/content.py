@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import math
 from typing import Any
 
 from amx.v1 import common_pb2, message_pb2
@@ -19,10 +20,29 @@ def value_of(payload: common_pb2.Payload) -> Any:
     kind = payload.content_type
     if not kind or kind == "application/json" or kind.endswith("+json"):
         try:
-            return json.loads(data)
-        except ValueError:
-            pass
+            return _parsed(data)
+        except (ValueError, RecursionError):
+            pass  # what its handler refuses must not keep others from hearing of it
     return base64.b64encode(data).decode()
+
+
+def _parsed(data: bytes) -> Any:
+    """The value of a JSON text that can be written as JSON again: no NaN, no infinity, no lone surrogates."""
+    value = json.loads(data, parse_float=_finite, parse_constant=_refuse)
+    if b"\\u" in data:
+        json.dumps(value, ensure_ascii=False).encode()
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if value in (math.inf, -math.inf):
+        raise ValueError(f"{text} is out of range")
+    return value
+
+
+def _refuse(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
 
 
 def describe(message: message_pb2.Message) -> dict[str, Any]:
