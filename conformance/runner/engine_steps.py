@@ -189,8 +189,6 @@ class _Player:
         for name in said:
             hello.ClearField(name)
         fill(hello, said, self._bindings, "connect")
-        if hello.resume_token:
-            link.received_seq = hello.received_seq
         link.link_id = hello.link_id or step.on
         for index, agent in enumerate(args.get("agents", ())):
             definition = build(agent_pb2.AgentDefinition.DESCRIPTOR, agent, self._bindings, f"connect.agents[{index}]")

@@ -45,7 +45,6 @@ MATCHERS = frozenset(
         "$not",
         "$one_of",
         "$range",
-        "$above",
         "$length",
         "$bytes",
         "$repeat",
@@ -243,9 +242,6 @@ def _match_special(
         low = bindings.get(value)
         if not isinstance(low, int | float) or not isinstance(actual, int | float) or not float(actual) > float(low):
             raise Mismatch(where, f"a number above {text(low)} (bound to '{value}')", text(actual))
-    elif name == "$above":
-        if not isinstance(actual, int) or value not in bindings or not actual > bindings[value]:
-            raise Mismatch(where, f"a number above {text(bindings.get(value))} (bound to '{value}')", text(actual))
     elif name == "$length":
         if not isinstance(actual, str | bytes | list):
             raise Mismatch(where, "text, bytes or a list", text(actual))

@@ -76,9 +76,7 @@ class Process:
 
     async def wait(self) -> int:
         """Its exit code, once it has ended."""
-        code = await self._process.wait()
-        await asyncio.wait([self._listening], timeout=1)
-        return code
+        return await self._process.wait()
 
     def send_signal(self, number: signal.Signals) -> None:
         """Signals the process and what it has started. Does nothing if it has ended."""

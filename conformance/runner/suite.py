@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from conformance.runner import sdk_steps
 from conformance.runner.cases import Case
@@ -14,8 +16,32 @@ from conformance.runner.peer import Broken, CaseFailure, Trace
 from conformance.runner.stdio import StdioTestee
 from conformance.runner.testees import ENGINE, Testee
 
+if TYPE_CHECKING:
+    from conformance.runner.engine_process import EngineProcess
+    from conformance.runner.grpc_testee import ConnectingTestee
+
 _CASE_SECONDS = 120.0
 """After this a case is given up, whatever it waits for."""
+
+FIXTURES = (
+    "Echo",
+    "Counter",
+    "Failing",
+    "Slow",
+    "Stream",
+    "Blocking",
+    "Scheduled",
+    "Router",
+    "Monitor",
+    "Listener",
+    "Interpreter",
+)
+
+# Agents and operations that leave something behind, in memory, in the store, or in the testee's process.
+_REMEMBERING = re.compile(
+    r"Counter|Slow|Scheduled|Monitor|Listener|observed|durable|idempotency|'(memory|publish|publish_now|send|send_now|"
+    r"schedule|unschedule|wait|expire|broadcast|subscribe)'"
+)
 
 Report = Callable[[Result], None]
 
@@ -70,9 +96,11 @@ class Workplace:
         from conformance.runner.engine_process import EngineProcess
 
         self._engine = EngineProcess()
+        self._hosting: Hosting | None = None
 
     async def close(self) -> None:
         """Ends what is kept."""
+        await self._end_hosting()
         await self._engine.close()
 
     async def run(self, task: Task) -> Result:
@@ -106,6 +134,7 @@ class Workplace:
         if case.subject == "engine":
             from conformance.runner import engine_steps
 
+            await self._end_hosting()
             try:
                 await self._engine.start(case.config, manual=case.uses("advance"))
                 await engine_steps.carry_out(case, self._engine, trace)
@@ -119,8 +148,78 @@ class Workplace:
             finally:
                 await testee.kill()
                 complaints += testee.complaints()
+        elif task.transport == "grpc":
+            from conformance.runner.grpc_testee import GrpcTestee
+
+            connecting = await GrpcTestee.start(task.testee.command(case))
+            try:
+                await sdk_steps.carry_out(case, connecting, trace)
+            finally:
+                await connecting.kill()
+                complaints += connecting.complaints()
         else:
-            raise Broken(f"the transport '{task.transport}' is not there yet")
+            await self._through_engine(task, trace, complaints)
+
+    async def _through_engine(self, task: Task, trace: Trace, complaints: list[str]) -> None:
+        from conformance.runner import engine_client
+
+        hosting = self._hosting
+        if hosting is None or not hosting.fits(task):
+            await self._end_hosting()
+            hosting = self._hosting = await Hosting.start(self._engine, task)
+        finished = False
+        try:
+            await hosting.ready()
+            await engine_client.carry_out(task.case, self._engine.address, trace)
+            finished = True
+        finally:
+            complaints += hosting.testee.complaints()
+            complaints += [f"engine: {line}" for line in self._engine.complaints()]
+            if not (finished and leaves_no_trace(task.case)):
+                await self._end_hosting()
+
+    async def _end_hosting(self) -> None:
+        if self._hosting is not None:
+            await self._hosting.testee.kill()
+            self._hosting = None
+        await self._engine.end()
+
+
+@dataclass(frozen=True, slots=True)
+class Hosting:
+    """A testee that hosts its fixtures at the real engine, for one case after the other."""
+
+    name: str
+    agents: tuple[str, ...]
+    credit: int | None
+    testee: ConnectingTestee
+    address: str
+
+    @classmethod
+    async def start(cls, engine: EngineProcess, task: Task) -> Hosting:
+        """Starts an engine, and a testee at it."""
+        from conformance.runner.grpc_testee import ConnectingTestee
+
+        # Handlers that fail case after case must not open the circuit for the next one.
+        await engine.start({"breaker.failure_threshold": 1_000_000})
+        process = await ConnectingTestee.launch(task.testee.command(task.case), engine.address)
+        return cls(task.testee.name, task.case.agents, task.case.credit, ConnectingTestee(process), engine.address)
+
+    def fits(self, task: Task) -> bool:
+        """Whether it can serve this one, too."""
+        wanted = (task.testee.name, task.case.agents, task.case.credit)
+        return self.testee.alive and wanted == (self.name, self.agents, self.credit)
+
+    async def ready(self) -> None:
+        """Returns when the fixtures are hosted."""
+        from conformance.runner import engine_client
+
+        await engine_client.hosted(self.address, list(self.agents or FIXTURES), self.testee)
+
+
+def leaves_no_trace(case: Case) -> bool:
+    """Whether the next case may be given to the same engine and the same process: nothing is remembered by either."""
+    return not _REMEMBERING.search(repr([(step.args, step.more) for step in case.steps]))
 
 
 def judged(result: Result, known: str) -> Result:
