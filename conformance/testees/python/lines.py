@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable
@@ -179,10 +180,11 @@ class StdioTestee:
         self._connector = LineConnector(self._lines)
         self._agents = list(agents)
         self._link = Link(self._connector, self._agents, concurrency=credit, clock=loop.time, now=loop.time)
+        self._opening: asyncio.Task[None] | None = None
         self._stopping: asyncio.Task[None] | None = None
 
     async def run(self) -> None:
-        opening = asyncio.create_task(self._open())
+        self._opening = asyncio.create_task(self._open())
         reader = await self._lines.hear()
         while True:
             reading = asyncio.ensure_future(reader.readline())
@@ -196,9 +198,8 @@ class StdioTestee:
                 return
             line = reading.result()
             if not line:
-                break
+                os._exit(0)  # at once: whoever wrote the lines is gone
             await self._take(json.loads(line))
-        opening.cancel()
 
     async def _open(self) -> None:
         try:
