@@ -165,16 +165,20 @@ class Stream:
             i += 1
 
 
+class Pause(TypedDict):
+    ms: int
+
+
 @Agent(name=named("Blocking"))
 class Blocking:
     @handler(default=True)
-    def block(self, ms: int) -> str:
-        time.sleep(ms / 1000)
+    def block(self, pause: Pause) -> str:
+        time.sleep(pause["ms"] / 1000)
         return "done"
 
     @handler
-    async def block_loop(self, ms: int) -> str:
-        time.sleep(ms / 1000)  # noqa: ASYNC251 (that is the point of it)
+    async def block_loop(self, pause: Pause) -> str:
+        time.sleep(pause["ms"] / 1000)  # noqa: ASYNC251 (that is the point of it)
         return "done"
 
 
