@@ -1,0 +1,1 @@
+"""What agents ask of models, tools and files: outbound operations and, later, model providers and embeddings."""

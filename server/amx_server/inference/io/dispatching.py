@@ -1,0 +1,243 @@
+"""Getting operations done: admission, attempts, repeats. A `Dispatch` is one or more flights that travel together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from amx_server.core.clock import Clock
+from amx_server.core.errors import AmxError
+from amx_server.inference.io import errors
+from amx_server.inference.io.alarms import Alarms
+from amx_server.inference.io.flights import Call, Flight
+from amx_server.inference.io.gate import Admission, Gate
+from amx_server.inference.io.operations import Response
+from amx_server.inference.io.providers import Provider, ProviderPolicy
+from amx_server.inference.io.rates import RateBucket
+from amx_server.inference.io.retries import RetryBudget
+from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.metrics import DurationHistogram
+
+log = get_logger(__name__)
+
+
+@dataclass(slots=True)
+class ProviderCounters:
+    """What only grows."""
+
+    requests: int = 0  # attempts that reached the provider; a batch is one
+    operations: int = 0  # operations that travelled in them
+    batches: int = 0  # requests that carried more than one operation
+    batched: int = 0  # operations in those
+    succeeded: int = 0  # operations
+    failed: int = 0  # operations, after all their attempts
+    retries: int = 0  # requests that repeated one
+    rate_limited: int = 0
+    overloaded: int = 0
+    cancelled: int = 0  # requests that nobody waited for any more
+    tokens: int = 0  # as the provider counted, else as estimated
+
+
+class ProviderState:
+    """One registered provider with its policy and everything that is known about it."""
+
+    __slots__ = ("budget", "counters", "durations", "gate", "policy", "provider")
+
+    def __init__(self, provider: Provider, policy: ProviderPolicy, clock: Clock, alarms: Alarms) -> None:
+        self.provider = provider
+        self.policy = policy
+        self.gate = Gate(
+            provider.name,
+            policy.concurrency,
+            RateBucket(policy.requests_per_second, policy.request_burst),
+            RateBucket(policy.tokens_per_second, policy.token_burst),
+            policy.max_queued,
+            policy.retry.max_advice,
+            clock,
+            alarms,
+        )
+        self.budget = RetryBudget(policy.retry.budget, policy.retry.budget_burst)
+        self.counters = ProviderCounters()
+        self.durations = DurationHistogram()
+
+
+class Dispatch:
+    """Flights that travel in one request. Runs as a task of its own, so that no waiter's end is everybody's end."""
+
+    __slots__ = ("_admission", "_alarms", "_clock", "_doing", "_landed", "_random", "flights", "state", "task")
+
+    def __init__(
+        self,
+        state: ProviderState,
+        flights: Sequence[Flight],
+        clock: Clock,
+        alarms: Alarms,
+        random: Callable[[], float],
+        landed: Callable[[Flight, Response[Any] | AmxError], None],
+    ) -> None:
+        """landed: told of every flight's outcome, once; not of flights that were abandoned."""
+        self.state = state
+        self.flights = list(flights)
+        self._clock = clock
+        self._alarms = alarms
+        self._random = random
+        self._landed = landed
+        self._doing = "waiting for its turn"
+        self._admission = Admission(
+            min(_urgency(flight) for flight in flights),
+            next(iter(flights[0].tickets)).waiter.namespace,
+            0,
+        )
+        self.task: asyncio.Task[None] | None = None
+        for flight in flights:
+            flight.dispatch = self
+
+    @property
+    def doing(self) -> str:
+        """What it waits for, for people."""
+        return self._doing
+
+    def start(self, after: Collection[asyncio.Task[None]] = ()) -> asyncio.Task[None]:
+        """Begins, once the tasks `after` have ended."""
+        self.task = asyncio.create_task(self._run(after))
+        return self.task
+
+    def joined(self, priority: int) -> None:
+        """One more waits for one of the flights."""
+        self.state.gate.promote(self._admission, priority)
+
+    def left(self) -> None:
+        """A flight was abandoned; ends everything if that was the last."""
+        if self.task is not None and all(flight.abandoned or flight.outcome for flight in self.flights):
+            self.task.cancel()
+
+    async def _run(self, after: Collection[asyncio.Task[None]]) -> None:
+        try:
+            if after:
+                self._doing = "waiting for a cancelled one like it to end"
+                await asyncio.wait(after)
+            await self._attempts()
+        except asyncio.CancelledError:
+            self.state.counters.cancelled += 1
+        except Exception as error:
+            log.exception("dispatch_failed", provider=self.state.provider.name)
+            self._fail(errors.defect(self.state.provider.name, error))
+
+    async def _attempts(self) -> None:
+        state, gate = self.state, self.state.gate
+        attempt = 0
+        while True:
+            attempt += 1
+            self._doing = "waiting for its turn"
+            self._admission.tokens = sum(flight.operation.tokens for flight in self.flights)
+            await gate.enter(self._admission, again=attempt > 1)
+            if attempt == 1:
+                state.budget.operation()
+            else:
+                state.counters.retries += 1
+            self._doing = f"under way, attempt {attempt}"
+            error = await self._attempt(attempt)
+            if error is None:
+                return
+            delay = self._delay(attempt, error)
+            if delay is None:
+                self._fail(error)
+                return
+            self.flights = [flight for flight in self.flights if not flight.outcome and flight.restart(error)]
+            if not self.flights:
+                return
+            self._doing = f"waiting to repeat it after: {error.message}"
+            await self._alarms.sleep(delay)
+
+    async def _attempt(self, attempt: int) -> AmxError | None:
+        """One request. Returns why it failed as a whole; None: every flight has its own outcome."""
+        state, name = self.state, self.state.provider.name
+        flights = [flight for flight in self.flights if not flight.abandoned]
+        calls = [Call(flight, attempt, self._clock.monotonic) for flight in flights]
+        state.counters.requests += 1
+        state.counters.operations += len(flights)
+        if len(flights) > 1:
+            state.counters.batches += 1
+            state.counters.batched += len(flights)
+        began = self._clock.monotonic()
+        error: AmxError | None = None
+        outcomes: Sequence[Response[Any] | AmxError] = ()
+        timeout = self._alarms.timeout(state.policy.attempt_timeout)
+        try:
+            async with timeout:
+                if state.policy.batch.max_items > 1 and calls[0].operation.batch:
+                    outcomes = await state.provider.perform_batch(calls)
+                    if len(outcomes) != len(calls):
+                        raise errors.malformed(name, f"{len(outcomes)} outcomes for a batch of {len(calls)}")
+                else:
+                    outcomes = (await state.provider.perform(calls[0]),)
+        except AmxError as raised:
+            error = raised
+        except TimeoutError as raised:
+            if timeout.expired:
+                error = errors.attempt_timeout(name, calls[0].operation.kind, state.policy.attempt_timeout)
+            else:
+                error = errors.defect(name, raised)
+        except asyncio.CancelledError:
+            state.gate.release(self._admission, informative=False)
+            raise
+        except Exception as raised:
+            log.exception("provider_raised", provider=name)
+            error = errors.defect(name, raised)
+        self._account(calls, began, error, outcomes)
+        if error is not None:
+            return error
+        for flight, outcome in zip(flights, outcomes, strict=True):
+            self._land(flight, outcome)
+        return None
+
+    def _account(
+        self, calls: Sequence[Call], began: float, error: AmxError | None, outcomes: Sequence[Response[Any] | AmxError]
+    ) -> None:
+        state, now = self.state, self._clock.monotonic()
+        first_sign = min((call.first_sign_at for call in calls if call.first_sign_at is not None), default=now)
+        spent: int | None = None
+        if error is None:
+            spent = sum(_tokens(outcome, call.operation.tokens) for call, outcome in zip(calls, outcomes, strict=True))
+            state.counters.tokens += spent
+        elif error.reason == errors.RATE_LIMITED:
+            state.counters.rate_limited += 1
+        elif error.reason == errors.OVERLOADED:
+            state.counters.overloaded += 1
+        state.durations.observe(now - began)
+        state.gate.release(self._admission, error=error, latency=first_sign - began, tokens=spent)
+
+    def _delay(self, attempt: int, error: AmxError) -> float | None:
+        """Seconds until the next attempt; None: there is none."""
+        policy = self.state.policy.retry
+        idempotent = all(flight.operation.idempotent for flight in self.flights)
+        delay = policy.delay(attempt, error, idempotent, self._random)
+        if delay is None:
+            return None
+        latest = max((flight.latest_deadline() for flight in self.flights), default=float("-inf"))
+        if self._clock.monotonic() + delay >= latest:
+            return None  # nobody would be there to see it
+        return delay if self.state.budget.withdraw(error) else None
+
+    def _fail(self, error: AmxError) -> None:
+        for flight in self.flights:
+            self._land(flight, error)
+
+    def _land(self, flight: Flight, outcome: Response[Any] | AmxError) -> None:
+        if flight.outcome is not None or flight.abandoned:
+            return
+        if isinstance(outcome, AmxError):
+            self.state.counters.failed += 1
+        else:
+            self.state.counters.succeeded += 1
+        self._landed(flight, outcome)
+
+
+def _tokens(outcome: Response[Any] | AmxError, estimate: int) -> int:
+    return outcome.tokens if isinstance(outcome, Response) and outcome.tokens is not None else estimate
+
+
+def _urgency(flight: Flight) -> int:
+    return min(ticket.waiter.priority for ticket in flight.tickets)

@@ -1,0 +1,333 @@
+"""A provider that is reached over HTTP: one pool of connections, plain answers and event streams, errors by reason.
+
+Knows nothing of models: those are requests that somebody builds on top (subclass it for batches).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from types import TracebackType
+from typing import Any, Self
+
+import aiohttp
+import msgspec
+
+from amx_server.core.clock import Clock, SystemClock
+from amx_server.core.errors import AmxError
+from amx_server.inference.io import errors
+from amx_server.inference.io.flights import Call
+from amx_server.inference.io.operations import Operation, Response, WaitReason, address, canonical_json
+from amx_server.inference.io.providers import Provider
+from amx_server.inference.io.sse import EventParser, EventTooLarge, ServerEvent
+
+_ERROR_BODY_BYTES = 64 << 10
+_PART_BYTES = 100  # what a part costs beside its data
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """One request. path: below the provider's base address. terminator: data of the event that ends a stream; a stream
+    without it is broken off. Empty: the stream ends with the connection.
+    """
+
+    method: str
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
+    events: bool = False
+    terminator: bytes = b"[DONE]"
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """A successful answer (2xx). headers: names in small letters. body: empty for event streams."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = b""
+
+    def json(self) -> Any:
+        """The body as JSON. Raises ValueError if it is none."""
+        return msgspec.json.decode(self.body)
+
+
+class HttpProvider(Provider):
+    """Sends to one base address. Redirects are not followed and cookies not kept; `headers`, where credentials are, go
+    with every request and into no key, log or error.
+
+    Operations of `get` are shared and may be repeated; those of `post` and `events` only if the caller says so,
+    because only the caller knows whether asking twice is asking once.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        base_url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        connections: int = 1000,
+        connect_timeout: float = 10.0,
+        idle_timeout: float = 60.0,
+        keepalive: float = 15.0,
+        max_event_bytes: int = 1 << 20,
+        clock: Clock | None = None,
+    ) -> None:
+        """connections: open at a time, at most. Times in seconds; idle_timeout: without a byte while one is expected,
+        which is how a half-open connection shows; keepalive: for which an idle connection is kept.
+        Raises ValueError for an address that is none.
+        """
+        if not base_url.startswith(("http://", "https://")):
+            raise ValueError(f"base_url of provider '{name}' is '{base_url}'; it begins with http:// or https://")
+        self.name = name
+        self.base_url = base_url.rstrip("/")
+        self._headers = dict(headers or {})
+        self._connections = connections
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, sock_read=idle_timeout)
+        self._connect_timeout = connect_timeout
+        self._idle_timeout = idle_timeout
+        self._keepalive = keepalive
+        self._max_event_bytes = max_event_bytes
+        self._clock: Clock = clock or SystemClock()
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        connector = aiohttp.TCPConnector(
+            limit=self._connections, keepalive_timeout=self._keepalive, ttl_dns_cache=60, enable_cleanup_closed=True
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            headers=self._headers,
+            timeout=self._timeout,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=True,
+        )
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    # --- operations --------------------------------------------------------------------------------------------------
+
+    def get(
+        self,
+        path: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        reason: WaitReason = WaitReason.TOOL,
+        ttl: float = 0.0,
+        scope: str = "",
+    ) -> Operation[HttpResponse, Any]:
+        """Reads a resource. scope: only equal scopes share, for example a namespace or a user. ttl: in seconds."""
+        request = HttpRequest("GET", path, content_type="", headers=headers or {})
+        return self._operation("http.get", request, reason, shared=True, scope=scope, ttl=ttl, idempotent=True)
+
+    def post(
+        self,
+        path: str,
+        body: Any,
+        *,
+        headers: Mapping[str, str] | None = None,
+        reason: WaitReason = WaitReason.MODEL,
+        kind: str = "http.post",
+        shared: bool = False,
+        idempotent: bool = False,
+        key: bytes = b"",
+        scope: str = "",
+        ttl: float = 0.0,
+        tokens: int = 0,
+        batch: str = "",
+    ) -> Operation[HttpResponse, Any]:
+        """Sends `body`: bytes as they are, anything else as JSON. Other arguments: see Operation.
+
+        shared: equal requests are one request, by the address of path, headers and body, or by `key` where the caller
+        has addressed the content already. A ttl needs one of the two.
+        """
+        request = HttpRequest("POST", path, _encoded(body), headers=headers or {})
+        return self._operation(
+            kind, request, reason, shared=shared, key=key, scope=scope, ttl=ttl, idempotent=idempotent, tokens=tokens,
+            batch=batch,
+        )  # fmt: skip
+
+    def events(
+        self,
+        path: str,
+        body: Any,
+        *,
+        headers: Mapping[str, str] | None = None,
+        reason: WaitReason = WaitReason.MODEL,
+        kind: str = "http.events",
+        terminator: bytes = b"[DONE]",
+        shared: bool = False,
+        idempotent: bool = False,
+        key: bytes = b"",
+        scope: str = "",
+        ttl: float = 0.0,
+        tokens: int = 0,
+    ) -> Operation[HttpResponse, ServerEvent]:
+        """Posts `body` and reads server-sent events; each is a part. The terminator itself is not. See `post`."""
+        request = HttpRequest("POST", path, _encoded(body), headers=headers or {}, events=True, terminator=terminator)
+        return self._operation(
+            kind, request, reason, shared=shared, key=key, scope=scope, ttl=ttl, idempotent=idempotent, tokens=tokens
+        )
+
+    def _operation(
+        self,
+        kind: str,
+        request: HttpRequest,
+        reason: WaitReason,
+        *,
+        shared: bool,
+        scope: str,
+        ttl: float,
+        idempotent: bool,
+        key: bytes = b"",
+        tokens: int = 0,
+        batch: str = "",
+    ) -> Operation[Any, Any]:
+        if shared or key:
+            # What was said about the content may come from the caller; how it is asked for is always part of it.
+            headers = canonical_json(dict(request.headers))
+            how = (scope, request.method, request.path, headers, "events" if request.events else "plain")
+            key = address("http", *how, key or request.body)
+        elif ttl:
+            raise ValueError(f"{kind} {request.path} has a ttl and is not shared; only what is shared can be kept")
+        return Operation(self.name, kind, request, reason, key, ttl, tokens, batch, idempotent)
+
+    # --- performing --------------------------------------------------------------------------------------------------
+
+    async def perform(self, call: Call) -> Response[HttpResponse]:
+        """See Provider. Errors: those of `errors.http_status`, PROVIDER_UNREACHABLE, PROVIDER_TIMEOUT,
+        STREAM_INTERRUPTED, PROVIDER_MALFORMED, RESPONSE_TOO_LARGE.
+        """
+        response = await self.send(call.operation.request, call, call.max_response_bytes)
+        return Response(response, len(response.body) + _PART_BYTES)
+
+    async def send(self, request: HttpRequest, call: Call | None, max_bytes: int) -> HttpResponse:
+        """Sends one request and reads its answer. call: gets the parts of an event stream. Errors: as `perform`."""
+        session = self._session
+        if session is None:
+            raise RuntimeError(f"provider '{self.name}' was not entered")
+        headers = dict(request.headers)
+        if request.content_type:
+            headers.setdefault("Content-Type", request.content_type)
+        if request.events:
+            headers.setdefault("Accept", "text/event-stream")
+        try:
+            async with session.request(
+                request.method,
+                self.base_url + request.path,
+                data=request.body or None,
+                headers=headers,
+                allow_redirects=False,
+            ) as answer:
+                if not 200 <= answer.status < 300:
+                    raise await self._refusal(answer)
+                if request.events:
+                    await self._read_events(request, answer, call)
+                    return HttpResponse(answer.status, _headers(answer))
+                if call is not None:
+                    call.progress()
+                return HttpResponse(answer.status, _headers(answer), await self._read(answer, max_bytes))
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            raise self._failure(request, error) from error
+
+    async def _read(self, answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+        if answer.content_length is not None and answer.content_length > max_bytes:
+            raise errors.too_large(self.name, max_bytes)
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in answer.content.iter_any():
+            size += len(piece)
+            if size > max_bytes:
+                raise errors.too_large(self.name, max_bytes)
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def _read_events(self, request: HttpRequest, answer: aiohttp.ClientResponse, call: Call | None) -> None:
+        parser = EventParser(self._max_event_bytes)
+        async for piece in answer.content.iter_any():
+            for event in parser.feed(piece):
+                if request.terminator and event.data == request.terminator:
+                    # What follows, if anything, is no part; reading to the end lets the connection be used again.
+                    await answer.content.readany()
+                    return
+                if call is not None:
+                    await call.emit(event, len(event.data) + _PART_BYTES)
+        if request.terminator or parser.pending:
+            raise errors.interrupted(self.name, "the stream of events ended before its last event")
+
+    async def _refusal(self, answer: aiohttp.ClientResponse) -> AmxError:
+        body = (await answer.content.read(_ERROR_BODY_BYTES)).decode(errors="replace")
+        wait = retry_after(answer.headers, self._clock)
+        return errors.http_status(self.name, answer.status, _message(body), wait)
+
+    def _failure(self, request: HttpRequest, error: Exception) -> Exception:
+        what = f"{request.method} {request.path}"
+        if isinstance(error, aiohttp.SocketTimeoutError):
+            return errors.idle_timeout(self.name, what, self._idle_timeout)
+        if isinstance(error, aiohttp.ConnectionTimeoutError):
+            return errors.unreachable(self.name, self.base_url, f"no connection within {self._connect_timeout:g} s")
+        if isinstance(error, aiohttp.ClientConnectorError):
+            return errors.unreachable(self.name, self.base_url, str(error.os_error))
+        if isinstance(error, EventTooLarge):
+            return errors.malformed(self.name, str(error))
+        if isinstance(error, aiohttp.ClientPayloadError):
+            return errors.interrupted(self.name, "the connection ended in the middle of it")
+        if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
+            return errors.interrupted(self.name, "the connection was closed before the answer came")
+        if isinstance(error, aiohttp.ClientResponseError):
+            return errors.malformed(self.name, f"{type(error).__name__}: {error.message}")
+        return errors.defect(self.name, error)
+
+
+def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
+    """Seconds that an answer asks to wait: `retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110,
+    10.2.3). None: it does not say, or nothing that can be read.
+    """
+    lowered = {name.lower(): value for name, value in headers.items() if name.lower().startswith("retry-after")}
+    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        text = lowered.get(name, "").strip()
+        if not text:
+            continue
+        try:
+            seconds = float(text) * scale
+        except ValueError:
+            try:
+                date = parsedate_to_datetime(text)
+            except ValueError:
+                continue
+            if date.tzinfo is None:
+                date = date.replace(tzinfo=UTC)
+            seconds = date.timestamp() - clock.now_ms() / 1000
+        if seconds == seconds and seconds != float("inf"):
+            return max(0.0, seconds)
+    return None
+
+
+def _encoded(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else canonical_json(body)
+
+
+def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
+    return {name.lower(): value for name, value in answer.headers.items()}
+
+
+def _message(body: str) -> str:
+    """The sentence in a JSON error body, as the common interfaces have it; else the body."""
+    try:
+        found = msgspec.json.decode(body)
+    except ValueError:
+        return body
+    for name in ("error", "message", "detail"):
+        inner = found.get(name) if isinstance(found, dict) else None
+        if inner is not None:
+            found = inner
+    return found if isinstance(found, str) else body
