@@ -29,7 +29,7 @@ $(READY): requirements.lock pyproject.toml sdk-python/pyproject.toml sdk-python/
 	@echo "setup 3/4: the SDK and the engine, editable"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e sdk-python -e .
 	@echo "setup 4/4: the frame codec, compiled if there is a C compiler"
-	@$(BIN)/python scripts/compile_wire.py
+	@$(BIN)/python sdk-python/compile_wire.py
 	@touch $@
 
 test: setup ## every test: unit, process and fault

@@ -1,7 +1,7 @@
 """The plain items of a LinkFrame as bytes: requests, invocations, results and replies with nothing unusual in them.
 
 What is only passed on is not parsed, and no message object is made of it. Every other item is left to the generated
-classes: scans hand it over as a frame of its own, and a `Frame` takes both kinds. scripts/compile_wire.py compiles this
+classes: scans hand it over as a frame of its own, and a `Frame` takes both kinds. ../compile_wire.py compiles this
 module with mypyc; scans of the uncompiled one do the same, but more slowly than the generated classes (see `COMPILED`).
 """
 

@@ -41,7 +41,7 @@ on_both = pytest.mark.parametrize("wire", WIRES, ids=["source", "compiled"][: le
 def test_compiled_module_is_not_older_than_its_source() -> None:
     if not installed.__file__.endswith(".py"):
         newer = SOURCE.stat().st_mtime - Path(installed.__file__).stat().st_mtime
-        assert newer <= 0, "amx/wire.py has changed since it was compiled: run scripts/compile_wire.py"
+        assert newer <= 0, "amx/wire.py has changed since it was compiled: run sdk-python/compile_wire.py"
 
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)

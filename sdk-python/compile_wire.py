@@ -1,4 +1,4 @@
-"""Compiles sdk-python/amx/wire.py with mypyc, beside its source: `make setup` does so where a C compiler is at hand.
+"""Compiles amx/wire.py with mypyc, beside its source: `make setup` does so where a C compiler is at hand.
 
 Everything works without it: the generated protobuf classes then read what the compiled module would have read.
 `--check` says whether the compiled module is there and current.
@@ -15,8 +15,7 @@ import sysconfig
 import tempfile
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-PACKAGE = ROOT / "sdk-python" / "amx"
+PACKAGE = Path(__file__).resolve().parent / "amx"
 SOURCE = PACKAGE / "wire.py"
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX") or ".so"
 BUILT = (PACKAGE / f"wire{SUFFIX}", PACKAGE / f"wire__mypyc{SUFFIX}")
@@ -24,7 +23,7 @@ BUILD = """
 from mypyc.build import mypycify
 from setuptools import setup
 
-flags = ["--strict", "--namespace-packages", "--explicit-package-bases"]
+flags = ["--config-file=", "--namespace-packages", "--explicit-package-bases"]
 setup(name="amx-wire", packages=[], ext_modules=mypycify([*flags, "amx/wire.py"], opt_level="3", debug_level="0"))
 """
 
