@@ -80,7 +80,10 @@ class HostedHandler:
         self._output = output
 
     def arguments(self, message: Message, context: Context | None) -> tuple[Any, ...]:
-        """What to call the handler with, after the instance. Raises AmxError INVALID_INPUT naming what does not fit."""
+        """What to call the handler with, after the instance.
+
+        Raises AmxError INVALID_INPUT naming what does not fit, INVALID_VALUE if the content is not JSON.
+        """
         if self._passes_message:
             return (message,)
         decoded: Any = None
@@ -88,7 +91,7 @@ class HostedHandler:
             try:
                 decoded = self._input.decode(message.content, "")
             except InvalidInput as error:
-                raise self._invalid("INVALID_INPUT", error) from None
+                raise self._invalid(error.reason, error) from None
         arguments: list[Any] = []
         for what in self._plan:
             if what == "message":
@@ -141,7 +144,7 @@ class HostedHandler:
             raise self._invalid("INVALID_OUTPUT", error) from None
 
     def _invalid(self, reason: str, error: InvalidInput) -> AmxError:
-        what = "input" if reason == "INVALID_INPUT" else "result"
+        what = "result" if reason == "INVALID_OUTPUT" else "input"
         return AmxError(
             INVALID_ARGUMENT,
             reason,

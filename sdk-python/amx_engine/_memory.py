@@ -376,7 +376,7 @@ class MemoryCodec(Codec):
         return _values.encode_canonical(key)
 
     def key_of(self, id: str) -> Any:
-        value = _values.decode(id)
+        value = _values.decode_key(id)
         return _hashable(value) if self._key is None else self._key.decode(value, "key")
 
 
@@ -386,7 +386,10 @@ _ATOMS = (str, int, float, type(None))
 def _require_plain(value: Any, pointer: str) -> None:
     """Raises InvalidValue unless `value` comes back from JSON as what it is (tuples as lists)."""
     kind = type(value)
-    if kind is str or kind is int or kind is float or kind is bool or value is None:
+    if kind is str or kind is float or kind is bool or value is None:
+        return
+    if kind is int:
+        _values.require_safe(value, pointer)
         return
     if isinstance(value, dict):
         for key, item in value.items():

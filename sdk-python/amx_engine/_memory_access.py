@@ -60,9 +60,9 @@ class RemoteMemory:
         entries = result.entries
         value: Any
         if result.kind == agent_pb2.MEMORY_KIND_MAP:
-            value = {_hashable(_values.decode(entry.id)): _values.decode(entry.value) for entry in entries}
+            value = {_hashable(_values.decode_key(entry.id)): _values.decode(entry.value) for entry in entries}
         elif result.kind == agent_pb2.MEMORY_KIND_SET:
-            value = {_hashable(_values.decode(entry.id)) for entry in entries}
+            value = {_hashable(_values.decode_key(entry.id)) for entry in entries}
         elif result.kind == agent_pb2.MEMORY_KIND_LIST:
             value = [_values.decode(entry.value) for entry in sorted(entries, key=lambda entry: int(entry.id))]
         else:
@@ -72,7 +72,7 @@ class RemoteMemory:
     async def list(self, name: str, prefix: str = "", limit: int = 1000) -> list[Any]:
         """Keys of a dict, or members of a set, whose JSON text begins with `prefix`."""
         result = await self._operate(name, list=prefix, limit=limit)
-        return [_values.decode(entry.id) if entry.id else None for entry in result.entries]
+        return [_values.decode_key(entry.id) if entry.id else None for entry in result.entries]
 
     async def put(
         self, name: str, value: Any = None, *, item: Any = None, ttl: Lifetime | None = None, if_version: int = 0

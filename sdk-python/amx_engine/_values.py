@@ -1,7 +1,7 @@
 """JSON with one meaning in every language: what Python values become, and what may come back.
 
-Strict both ways: no NaN or infinity, no duplicate keys, well-formed Unicode, object keys are text. Conversion by
-annotation lives in `_schema`; this file knows only run-time values.
+Strict both ways: no NaN or infinity, no integers that others would round, no duplicate keys, well-formed Unicode,
+object keys are text. Conversion by annotation lives in `_schema`; this file knows only run-time values.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def encode(value: Any) -> bytes:
     ones are taken as UTC), timedeltas ISO 8601, decimals text. Raises InvalidValue naming the place otherwise.
     """
     try:
-        plain = value if _is_plain(value) else to_plain(value)
+        if _is_plain(value):
+            return _json(value).encode()
+        plain = to_plain(value)
+        require_safe(plain)
         return _json(plain).encode()
     except UnicodeEncodeError:
         raise InvalidValue("text contains a lone surrogate, which has no UTF-8 form; clean it first") from None
@@ -76,7 +79,7 @@ def encode_plain(value: Any, pointer: str = "") -> bytes:
 
 
 def encode_canonical(value: Any) -> str:
-    """`value` as JSON text with sorted keys, so that equal values have equal text."""
+    """`value` as JSON text with sorted keys, so that equal values have equal text. Integers may be of any size."""
     kind = type(value)
     if kind is str:
         return encode_text(value)
@@ -102,7 +105,10 @@ def encode_text(value: str) -> str:
 
 
 def decode(data: bytes | str) -> Any:
-    """The value of JSON text. Raises InvalidValue: not JSON, not UTF-8, NaN, duplicate keys, lone surrogates."""
+    """The value of JSON text.
+
+    Raises InvalidValue: not JSON, not UTF-8, NaN, integers beyond ±(2^53 - 1), duplicate keys, lone surrogates.
+    """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8")
         try:
@@ -125,6 +131,16 @@ def decode(data: bytes | str) -> Any:
         except UnicodeEncodeError:
             raise InvalidValue("JSON text contains a lone surrogate escape") from None
     return value
+
+
+def decode_key(text: str) -> Any:
+    """The value of an entry id, as `encode_canonical` made it: identities may be integers of any size."""
+    try:
+        return _key_decoder.decode(text)
+    except InvalidValue:
+        raise
+    except ValueError as error:
+        raise InvalidValue(f"not JSON: {error}") from None
 
 
 def to_plain(value: Any, pointer: str = "") -> Any:
@@ -272,18 +288,28 @@ def _scalar(value: Any, pointer: str) -> Any:
 def _is_plain(value: Any) -> bool:
     """Whether the C encoder alone gives the right JSON: exact types and text keys (NaN it refuses itself)."""
     kind = type(value)
+    if kind is int:
+        return bool(-MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER)
     if kind in _ATOMS:
         return True
     if kind is dict:
         for key, item in value.items():
             if type(key) is not str:
                 return False
-            if type(item) not in _ATOMS and not _is_plain(item):
+            kind = type(item)
+            if kind is int:
+                if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                    return False
+            elif kind not in _ATOMS and not _is_plain(item):
                 return False
         return True
     if kind is list:
         for item in value:
-            if type(item) not in _ATOMS and not _is_plain(item):
+            kind = type(item)
+            if kind is int:
+                if not -MAX_SAFE_INTEGER <= item <= MAX_SAFE_INTEGER:
+                    return False
+            elif kind not in _ATOMS and not _is_plain(item):
                 return False
         return True
     return False
@@ -299,6 +325,24 @@ def _object_key(key: Any, pointer: str) -> str:
         f" (dict[{type(key).__name__}, ...])",
         pointer,
     )
+
+
+def require_safe(value: Any, pointer: str = "") -> None:
+    """Raises InvalidValue naming an integer in a plain value that languages with doubles for numbers would round."""
+    kind = type(value)
+    if kind is int:
+        if not -MAX_SAFE_INTEGER <= value <= MAX_SAFE_INTEGER:
+            raise InvalidValue(
+                f"{_at(pointer)}an integer beyond ±(2^53 - 1) has no exact JSON form in every language; annotate it as"
+                " Int64, or make it text",
+                pointer,
+            )
+    elif kind is dict:
+        for key, item in value.items():
+            require_safe(item, join(pointer, key))
+    elif kind is list:
+        for index, item in enumerate(value):
+            require_safe(item, f"{pointer}[{index}]")
 
 
 def _finite(value: float, pointer: str) -> float:
@@ -326,6 +370,16 @@ def _refuse_constant(name: str) -> Any:
     raise InvalidValue(f"{name} is not JSON")
 
 
+def _parse_int(text: str) -> int:
+    if len(text) < 16:
+        return int(text)
+    if len(text) > 17 or not -MAX_SAFE_INTEGER <= int(text) <= MAX_SAFE_INTEGER:
+        raise InvalidValue(
+            f"integer {text[:40]} is beyond ±(2^53 - 1), where languages round; send it as text to an Int64"
+        )
+    return int(text)
+
+
 def _parse_float(text: str) -> float:
     value = float(text)
     if math.isinf(value):
@@ -333,7 +387,10 @@ def _parse_float(text: str) -> float:
     return value
 
 
-_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float)
+_decoder = json.JSONDecoder(
+    object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float, parse_int=_parse_int
+)
+_key_decoder = json.JSONDecoder(object_pairs_hook=_object, parse_constant=_refuse_constant, parse_float=_parse_float)
 _scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 

@@ -117,7 +117,8 @@ class Rememberer:
 
 
 KEYS = st.sampled_from(["a", "b", 0, 1, True, 1.0, None, 0.5, 2**60, (0, "a"), "", "0"])
-ATOMS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False, allow_infinity=False), st.text())
+INTEGERS = st.integers(-(2**53) + 1, 2**53 - 1)
+ATOMS = st.one_of(st.none(), st.booleans(), INTEGERS, st.floats(allow_nan=False, allow_infinity=False), st.text())
 VALUES = st.recursive(
     ATOMS,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=2), inner, max_size=3),
@@ -923,3 +924,11 @@ def test_definitions_of_memories() -> None:
     (definition,) = HostedAgent.of(cls).definition.memories
     assert (definition.name, definition.persistent, definition.ttl_ms) == ("cache", True, 86_400_000)
     assert (definition.max_entries, definition.description) == (5, "A cache.")
+
+
+def test_values_that_other_languages_would_round_are_refused() -> None:
+    host = Host(Rememberer)
+    host.instance.table["a"] = {"id": 2**60}
+    with pytest.raises(InvalidValue, match="Int64") as caught:
+        host.commit()
+    assert caught.value.pointer.endswith("id")

@@ -20,8 +20,10 @@ from pydantic import BaseModel, Field, field_validator
 from amx_engine import InvalidInput
 from amx_engine._schema import Int64, converter_of, schema_text
 from amx_engine._values import (
+    MAX_SAFE_INTEGER,
     InvalidValue,
     decode,
+    decode_key,
     encode,
     encode_canonical,
     format_duration,
@@ -35,7 +37,7 @@ T = TypeVar("T")
 JSON_VALUES = st.recursive(
     st.none()
     | st.booleans()
-    | st.integers()
+    | st.integers(-MAX_SAFE_INTEGER, MAX_SAFE_INTEGER)
     | st.floats(allow_nan=False, allow_infinity=False)
     | st.text(st.characters(exclude_categories=["Cs"])),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters(exclude_categories=["Cs"])), inner),
@@ -84,12 +86,28 @@ def test_decode_of_random_bytes_gives_a_value_or_a_named_error(data: bytes) -> N
         (b"", "not JSON"),
         (b"1 2", "not JSON"),
         (b"[" * 100_000, "nested too deeply"),
-        (b"1" * 5000, "not JSON"),
+        (b"1" * 5000, "beyond"),
+        (b"9007199254740992", "beyond"),
+        (b'{"a":[-9007199254740992]}', "beyond"),
     ],
 )
 def test_decode_refuses(data: bytes, said: str) -> None:
     with pytest.raises(InvalidValue, match=said):
         decode(data)
+
+
+def test_integers_are_exact_in_every_language_or_refused() -> None:
+    assert decode(b"[9007199254740991,-9007199254740991]") == [2**53 - 1, -(2**53) + 1]
+    assert encode({"n": 2**53 - 1}) == b'{"n":9007199254740991}'
+    for value, place in ((2**53, ""), ({"a": [1, -(2**53)]}, "a[1]"), ([{"n": 2**60}], "[0].n")):
+        with pytest.raises(InvalidValue, match="Int64") as caught:
+            encode(value)
+        assert caught.value.pointer == place
+
+
+def test_identities_may_be_integers_of_any_size() -> None:
+    for key in (2**62, -(2**80), [0, 2**60]):
+        assert decode_key(encode_canonical(key)) == key
 
 
 def test_decode_accepts_an_escaped_pair_of_surrogates() -> None:
@@ -170,7 +188,7 @@ def test_encode_of_table_values() -> None:
     numpy = pytest.importorskip("numpy")
     pandas = pytest.importorskip("pandas")
     record = {
-        "n": numpy.int64(2**60),
+        "n": numpy.int64(2**50),
         "f": numpy.float32(0.5),
         "b": numpy.bool_(True),
         "a": numpy.array([1, 2]),
@@ -179,7 +197,7 @@ def test_encode_of_table_values() -> None:
         "none": pandas.NaT,
     }
     assert json.loads(encode(record)) == {
-        "n": 2**60,
+        "n": 2**50,
         "f": 0.5,
         "b": True,
         "a": [1, 2],
