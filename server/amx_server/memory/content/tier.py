@@ -1,0 +1,82 @@
+"""One tier in memory: content by address within a budget, recency in two generations.
+
+A hit in the young generation costs one dictionary lookup and no bookkeeping. When the young one holds half the budget
+it becomes the old one; what is read there moves to the young one again, and what is not is what makes room, oldest
+first. This approximates least recently used.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from itertools import islice
+from typing import Generic, TypeVar
+
+V = TypeVar("V")
+
+
+class Tier(Generic[V]):
+    """Bounded by its owner: it says what should go (`victims`), and never drops anything by itself.
+
+    `young` and `old` may be read without a lock; every method expects the store's lock to be held.
+    """
+
+    __slots__ = ("_size", "budget", "bytes", "old", "young", "young_bytes")
+
+    def __init__(self, budget: int, size: Callable[[V], int]) -> None:
+        self.budget = budget
+        self.bytes = 0
+        self.young_bytes = 0
+        self.young: OrderedDict[bytes, V] = OrderedDict()
+        self.old: OrderedDict[bytes, V] = OrderedDict()
+        self._size = size
+
+    def __len__(self) -> int:
+        return len(self.young) + len(self.old)
+
+    def __contains__(self, address: bytes) -> bool:
+        return address in self.young or address in self.old
+
+    def peek(self, address: bytes) -> V | None:
+        """The content, without counting as a use. Needs no lock."""
+        value = self.young.get(address)
+        return self.old.get(address) if value is None else value
+
+    def use(self, address: bytes) -> None:
+        """Notes that an old one was read."""
+        value = self.old.pop(address, None)
+        if value is not None:
+            self.young[address] = value
+            self.young_bytes += self._size(value)
+
+    def add(self, address: bytes, value: V) -> None:
+        """Takes content in as just used."""
+        self.discard(address)
+        size = self._size(value)
+        if self.young_bytes + size > self.budget // 2 and not self.old:
+            self._rotate()
+        self.young[address] = value
+        self.young_bytes += size
+        self.bytes += size
+
+    def discard(self, address: bytes) -> None:
+        """Forgets content, if it is here."""
+        value = self.young.pop(address, None)
+        if value is not None:
+            size = self._size(value)
+            self.young_bytes -= size
+            self.bytes -= size
+            return
+        value = self.old.pop(address, None)
+        if value is not None:
+            self.bytes -= self._size(value)
+
+    def victims(self, count: int) -> list[tuple[bytes, V]]:
+        """Up to so many that were not used for longest and should make room; empty: so is the tier."""
+        if not self.old:
+            self._rotate()
+        return list(islice(self.old.items(), count))
+
+    def _rotate(self) -> None:
+        self.old, self.young = self.young, OrderedDict()
+        self.young_bytes = 0
