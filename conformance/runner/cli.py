@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from conformance.runner import suite, testees
+from conformance.runner import matrix, reports, suite, testees
 from conformance.runner.cases import TRANSPORTS, Case, chosen
 from conformance.runner.console import Console
 from conformance.runner.loader import CorpusProblem, load
@@ -39,10 +39,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"there is no testee '{unknown[0]}'; there are: {', '.join(known)}", file=sys.stderr)
         return USAGE
     selected = [known[name] for name in options.testee] if options.testee else list(known.values())
-    return asyncio.run(_run(everything, cases, selected, options))
+    if (options.matrix or options.check_matrix) and any(
+        (options.case, options.subject, options.level, options.transport)
+    ):
+        print("a matrix needs a whole run: leave --case, --subject, --level and --transport out", file=sys.stderr)
+        return USAGE
+    return asyncio.run(_run(everything, cases, selected, list(known.values()), options))
 
 
-async def _run(everything: list[Case], cases: list[Case], selected: list[Testee], options: argparse.Namespace) -> int:
+def _outdated(path: Path, found: str) -> list[str]:
+    """What is wrong with the committed matrix."""
+    again = f"write it again: python -m conformance run --matrix {path}"
+    if not path.is_file():
+        return [f"there is no {path}; {again}"]
+    problems = matrix.differences(path.read_text(encoding="utf-8"), found)
+    return [f"{path} is out of date: {'; '.join(problems[:5])}; {again}"] if problems else []
+
+
+async def _run(
+    everything: list[Case],
+    cases: list[Case],
+    selected: list[Testee],
+    known: list[Testee],
+    options: argparse.Namespace,
+) -> int:
     console = Console(sys.stdout)
     problems = testees.stale(selected, everything)
     ready: list[Testee] = []
@@ -58,6 +78,21 @@ async def _run(everything: list[Case], cases: list[Case], selected: list[Testee]
     tasks = suite.plan(cases, ready, options.transport or ())
     console.begin(len(tasks))
     results = await suite.run(tasks, console.result, options.jobs)
+    by_id = {case.id: case for case in everything}
+    if options.jsonl:
+        reports.write_jsonl(options.jsonl, results, by_id)
+    if options.junit:
+        reports.write_junit(options.junit, results)
+    if options.matrix:
+        if len(ready) == len(known):
+            options.matrix.write_text(matrix.render(results, by_id, ready), encoding="utf-8")
+        else:
+            absent = [testee.name for testee in known if testee not in ready]
+            problems.append(
+                f"{options.matrix} is not written: it needs every language, and {', '.join(absent)} did not run"
+            )
+    if options.check_matrix:
+        problems += _outdated(options.check_matrix, matrix.render(results, by_id, ready))
     console.end(results, problems)
     return exit_code(results, problems)
 
@@ -95,4 +130,6 @@ def _parser() -> argparse.ArgumentParser:
     running.add_argument("--jobs", type=int, default=2, metavar="N", help="cases at a time (2)")
     running.add_argument("--jsonl", type=Path, metavar="FILE", help="results as lines of JSON")
     running.add_argument("--junit", type=Path, metavar="FILE", help="results as JUnit XML")
+    running.add_argument("--matrix", type=Path, metavar="FILE", help="write the matrix of languages (Markdown)")
+    running.add_argument("--check-matrix", type=Path, metavar="FILE", help="fail if that matrix is out of date")
     return parser

@@ -1,4 +1,4 @@
-"""Carries out cases that consist of exchanges, as a client of the real engine at which the testee hosts its fixtures."""
+"""Carries out cases of exchanges only, as a client of the real engine at which the testee hosts its fixtures."""
 
 from __future__ import annotations
 

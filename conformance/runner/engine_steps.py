@@ -221,8 +221,7 @@ class _Player:
                     try:
                         await link.ping(_REST_SECONDS)
                     except CaseFailure:
-                        if link.closed is None:
-                            raise
+                        await link.expect_closed(None, _REST_SECONDS)  # the engine ended it meanwhile
             await self._engine.settle()
 
     # --- callers -----------------------------------------------------------------------------------------------------

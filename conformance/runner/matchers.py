@@ -109,7 +109,8 @@ def _match(
     if name:
         _match_special(name, matcher, actual, where, bindings, field, exact)
     elif isinstance(matcher, Mapping):
-        if actual is MISSING and field is not None and field.type == MESSAGE and not field.containing_oneof:
+        if actual is MISSING and _may_be_absent(field):
+            assert field is not None
             actual = Obj(field.message_type)
         if not isinstance(actual, dict):
             raise Mismatch(where, f"an object like {text(matcher)}", text(actual))
@@ -142,6 +143,11 @@ def _match_fields(
         if further:
             found = {key: actual[key] for key in further}
             raise Mismatch(where, f"no fields but {', '.join(matcher) or 'none'}", text(found))
+
+
+def _may_be_absent(field: FieldDescriptor | None) -> bool:
+    """Whether it is a message whose absence says the same as an empty one."""
+    return field is not None and field.type == MESSAGE and field.containing_oneof is None and not is_repeated(field)
 
 
 def _default(field: FieldDescriptor) -> Any:
@@ -193,6 +199,9 @@ def _match_special(
     value = matcher[name]
     if name == "$any":
         return
+    if actual is MISSING and name in ("$json", "$text", "$exact", "$bytes") and _may_be_absent(field):
+        assert field is not None
+        actual = Obj(field.message_type)
     if name == "$exact":
         _match(value, actual, where, bindings, field, True)
     elif name == "$absent":

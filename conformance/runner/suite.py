@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conformance.runner import sdk_steps
-from conformance.runner.cases import Case
+from conformance.runner.cases import Case, chosen
 from conformance.runner.outcomes import Outcome, Result
 from conformance.runner.peer import Broken, CaseFailure, Trace
 from conformance.runner.stdio import StdioTestee
@@ -87,6 +87,19 @@ async def run(tasks: Sequence[Task], report: Report, jobs: int = 2) -> list[Resu
         missing = Result(task.case.id, task.testee.name, task.transport, Outcome.NOT_RUN, "it has no result")
         found.append(results.get(index, missing))
     return found
+
+
+async def check(command: Sequence[str], patterns: Sequence[str], transport: str = "stdio") -> list[Result]:
+    """Runs the cases of subject sdk that the patterns choose against any command, as if it claimed every feature.
+
+    For tests of testees and of the suite itself.
+    """
+    from conformance.runner.loader import load
+
+    cases = [case for case in load() if case.subject == "sdk" and chosen(case.id, patterns)]
+    features = frozenset(feature for case in cases for feature in case.features)
+    testee = Testee("checked", "checked", tuple(command), features)
+    return await run(plan(cases, [testee], [transport]), lambda result: None)
 
 
 class Workplace:
