@@ -209,7 +209,7 @@ export class Writer {
     const needed = this.pos + count;
     if (needed > this.buffer.length) {
       const larger = new Uint8Array(Math.max(needed, this.buffer.length * 2));
-      larger.set(this.buffer.subarray(0, this.pos));
+      larger.set(this.buffer); // all of it: `end` goes back to where a length belongs
       this.buffer = larger;
     }
   }
