@@ -12,6 +12,9 @@ from amx_server.runtime.dispatch import VOLATILE
 from amx_server.runtime.instances import HandlerState, Instance
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
+from amx_server.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 _QUIET_KINDS = (agent_pb2.AGENT_KIND_MONITOR, agent_pb2.AGENT_KIND_ROUTER)
 
@@ -34,10 +37,28 @@ class Monitors:
         failure: common_pb2.Failure | None,
         seconds: float,
     ) -> None:
-        """Reports one processed message. What monitors and routers do themselves is not reported."""
+        """Reports one processed message. What monitors and routers do themselves is not reported. Never raises: the
+        caller has a reply to send.
+        """
         active = instance.agent.active
         if active is not None and active.spec.kind in _QUIET_KINDS:
             return
+        try:
+            self._report(namespace, instance, handler, message, payload, failure, seconds)
+        except Exception:
+            self.dropped += 1
+            log.exception("monitor_report_failed", agent=instance.agent.name, handler=handler.name)
+
+    def _report(
+        self,
+        namespace: Namespace,
+        instance: Instance,
+        handler: HandlerState,
+        message: message_pb2.Message,
+        payload: common_pb2.Payload | None,
+        failure: common_pb2.Failure | None,
+        seconds: float,
+    ) -> None:
         report = json.dumps(
             {
                 "agent_name": instance.agent.name,
