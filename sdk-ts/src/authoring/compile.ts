@@ -222,13 +222,13 @@ class CompiledHandler implements HandlerSpec<Received> {
         return decoded.then(
           (value) => ({ message, content: value }),
           (error) => {
-            throw this.invalid("INVALID_INPUT", error);
+            throw this.invalid("", error);
           },
         );
       }
       return { message, content: decoded };
     } catch (error) {
-      throw this.invalid("INVALID_INPUT", error);
+      throw this.invalid("", error);
     }
   }
 
@@ -275,15 +275,21 @@ class CompiledHandler implements HandlerSpec<Received> {
     return jsonPayload(encodeJson(encoded));
   }
 
+  /** reason: in place of the error's own, INVALID_INPUT or (for what is not JSON) INVALID_VALUE. */
   private invalid(reason: string, error: unknown): unknown {
     if (!(error instanceof InvalidInput)) {
       return error;
     }
-    const what = reason === "INVALID_INPUT" ? "input" : "result";
+    const what = reason === "" ? "input" : "result";
     const field = error.pointer === "" ? {} : { field: error.pointer };
-    return new AmxError(Code.INVALID_ARGUMENT, reason, `${what} of handler '${this.name}': ${error.message}`, {
-      metadata: { handler: this.name, ...field },
-    });
+    return new AmxError(
+      Code.INVALID_ARGUMENT,
+      reason || error.reason,
+      `${what} of handler '${this.name}': ${error.message}`,
+      {
+        metadata: { handler: this.name, ...field },
+      },
+    );
   }
 }
 

@@ -48,12 +48,18 @@ export class Codec {
     if (this.key !== undefined) {
       return encodeCanonical(immediate(this.key.encode(key, pointer), pointer), pointer);
     }
+    if (typeof key === "bigint") {
+      return key.toString(); // identities may be integers of any size
+    }
     requireStorable(key, pointer, 0);
     return encodeCanonical(key, pointer);
   }
 
   /** Map key or set member of an entry id. */
   keyOf(id: string): unknown {
+    if (this.key === undefined && /^-?\d{16,}$/.test(id) && !Number.isSafeInteger(Number(id))) {
+      return BigInt(id);
+    }
     const value = parseJson(id);
     return deepFreeze(this.key === undefined ? value : immediate(this.key.decode(value, "key"), "key"));
   }
