@@ -38,6 +38,7 @@ DEFAULT_ADDRESS = "localhost:9090"
 DEFAULT_TIMEOUT = 30.0
 DEFAULT_PATIENCE = 10.0
 DEFAULT_DRAIN = 30.0
+_WELCOME_SECONDS = 1.0
 
 
 class AmxEngine:
@@ -168,12 +169,10 @@ class AmxEngine:
                 await stopped.wait()
 
     async def run_forever(self) -> None:
-        """Runs until SIGINT, SIGTERM or stop(), then stops. Starts first if need be.
+        """Runs until SIGINT, SIGTERM or stop(), then stops. Starts first if need be; a signal ends that, too.
 
         For the main of a worker: meanwhile cyclic garbage is collected less often, unless the process chose how often.
         """
-        if self._exits is None:
-            await self.start()
         loop = asyncio.get_running_loop()
         interrupted = asyncio.Event()
         signals = []
@@ -183,19 +182,32 @@ class AmxEngine:
                 signals.append(number)
             except (NotImplementedError, RuntimeError, ValueError):  # not the main thread, or Windows
                 pass
-        closed = asyncio.ensure_future(self.wait_closed())
+        starting = asyncio.ensure_future(self._start_once())
+        closed = asyncio.ensure_future(self._closed_after(starting))
         signalled = asyncio.ensure_future(interrupted.wait())
         try:
             with rare_collections():
                 await asyncio.wait((closed, signalled), return_when=asyncio.FIRST_COMPLETED)
             if closed.done():
                 closed.result()
+            else:  # what is about to be welcomed can still say goodbye
+                await asyncio.wait((starting,), timeout=_WELCOME_SECONDS)
         finally:
-            for task in (closed, signalled):
+            tasks = (starting, closed, signalled)
+            for task in tasks:
                 task.cancel()
+            await asyncio.wait(tasks)
             for number in signals:
                 loop.remove_signal_handler(number)
             await self.stop()
+
+    async def _start_once(self) -> None:
+        if self._exits is None:
+            await self.start()
+
+    async def _closed_after(self, starting: asyncio.Future[None]) -> None:
+        await asyncio.shield(starting)
+        await self.wait_closed()
 
     async def host(self, *agents: Any, removed: Iterable[str] = ()) -> None:
         """Hosts more agents, or newer versions, from now on; no longer those named in `removed`.
