@@ -231,7 +231,9 @@ def _match_special(
         found: Any = repeat(value, where)
         _match(found.encode() if isinstance(actual, bytes) else found, actual, where, bindings, None, exact)
     elif actual is MISSING:
-        raise Mismatch(where, text(matcher), "nothing")
+        empty = name == "$json" and value is None  # a payload that is absent holds no value, like one that is empty
+        if not (empty and _may_be_absent(field)):
+            raise Mismatch(where, text(matcher), "nothing")
     elif name in ("$unordered", "$contains"):
         if not isinstance(actual, list):
             raise Mismatch(where, f"a list with {text(value)}", text(actual))
