@@ -9,11 +9,12 @@ import { build } from "esbuild";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
-rmSync(join(root, "dist"), { recursive: true, force: true });
+
 for (const [format, type] of [
   ["esm", "module"],
   ["cjs", "commonjs"],
 ]) {
+  rmSync(join(root, "dist", format), { recursive: true, force: true });
   execFileSync(process.execPath, [tsc, "-p", `tsconfig.${format}.json`], { cwd: root, stdio: "inherit" });
   writeFileSync(join(root, "dist", format, "package.json"), `${JSON.stringify({ type }, null, 2)}\n`);
 }
