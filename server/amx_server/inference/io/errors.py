@@ -282,9 +282,9 @@ def tool_threads_full(tool: str, running: int, overdue: int) -> AmxError:
     )
 
 
-def file_unreadable(path: str, error: OSError) -> AmxError:
+def file_unreadable(path: str, error: OSError | ValueError) -> AmxError:
     """A file cannot be opened or read."""
-    why = error.strerror or str(error)
+    why = (error.strerror if isinstance(error, OSError) else None) or str(error)
     if isinstance(error, FileNotFoundError):
         return not_found("FILE_NOT_FOUND", f"there is no file '{path}'", path=path)
     if isinstance(error, PermissionError):
