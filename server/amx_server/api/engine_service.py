@@ -647,7 +647,7 @@ def _token(text: str, parts: int) -> list[str]:
     if not text:
         return [""] * parts
     try:
-        found = base64.urlsafe_b64decode(text.encode()).decode().split("\x00")
+        found = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode().split("\x00")
     except (binascii.Error, UnicodeError, ValueError):
         found = []
     if len(found) != parts:

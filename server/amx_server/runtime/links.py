@@ -276,6 +276,8 @@ class LinkSession:
             item = self.outbox.add()
             item.id = id
             item.reply.failure.CopyFrom(error.to_failure())
+        elif kind in _CALLS:
+            raise error  # it has no id: nobody could be told
         else:
             log.warning("item_refused", link_id=self.link_id, reason=error.reason, error=error.message)
 
@@ -391,6 +393,8 @@ class LinkSession:
 
     def _on_register(self, id: int, item: link_pb2.LinkItem) -> None:
         register = item.register
+        if id == 0:
+            raise violation("a register has the id 0; its ids are those of calls and start at 1")
         if id in self.calls:
             log.warning("call_id_reused", link_id=self.link_id, call_id=id)
             return
