@@ -14,6 +14,7 @@ from tests.engine.link_driver import (
     VOLATILE,
     Rig,
     agent,
+    configured,
     event,
     map_memory,
     message,
@@ -279,3 +280,79 @@ async def test_memory_forgets_entries_by_time_to_live_and_by_least_use(rig: Rig)
     await rig.pass_time(3)
     worker.request("cache")
     assert [memory.name for memory in (await worker.work()).invoke.memory.memories] == ["recent"]
+
+
+# --- emitted messages that name no agent -----------------------------------------------------------------------------
+
+ROUTER = agent("router", "route", kind=agent_pb2.AGENT_KIND_ROUTER)
+
+
+async def test_emitted_message_without_an_agent_is_stored_with_the_commit_of_its_sender(tmp_path: Path) -> None:
+    async with running(store=str(tmp_path / "amx.db")) as rig:
+        worker = await rig.worker(COUNTER, ROUTER, agent("other"))
+        call = worker.request("counter", key="k")
+        effects = link_pb2.Effects(memory=[put("total", 1)], messages=[message("", "hello", message_id="emitted")])
+        (await worker.work()).succeed("done", effects)
+        question = await worker.work()
+        assert question.message.agent == "router"
+        await rig.settle()
+        assert call not in worker.replies  # nothing has happened before the routers have chosen
+        question.succeed({"agent": "other", "key": "o"})
+        assert await worker.result(call) == "done"
+    async with running(store=str(tmp_path / "amx.db")) as rig:  # the message never ran
+        worker = await rig.worker(COUNTER, ROUTER, agent("other"))
+        arrived = await worker.work()
+        assert (arrived.address, arrived.value, arrived.message.sender) == ("other/o", "hello", "counter/k")
+        arrived.succeed()
+
+
+async def test_emitted_message_that_no_router_knows_fails_the_attempt_and_undoes_the_rest(rig: Rig) -> None:
+    worker = await rig.worker(COUNTER, ROUTER)
+    effects = link_pb2.Effects(memory=[put("total", 1)], messages=[message("", "a"), message("", "b")])
+    call = worker.request("counter", key="k")
+    (await worker.work()).succeed("done", effects)
+    for _ in range(2):
+        (await worker.work()).succeed(None)
+    assert (await worker.refusal(call)).reason == "NO_ROUTE"
+    call = worker.request("counter", key="k")
+    work = await worker.work()
+    assert remembered(work.invoke) is None
+    assert work.invoke.memory_version == 0
+    work.succeed("again")
+    assert await worker.result(call) == "again"
+
+
+async def test_emitted_message_without_an_agent_waits_for_no_router_where_none_is(rig: Rig) -> None:
+    worker = await rig.worker(COUNTER)
+    call = worker.request("counter", key="k")
+    (await worker.work()).succeed("done", link_pb2.Effects(messages=[message("", "a")]))
+    assert (await worker.refusal(call)).reason == "NO_ROUTE"
+
+
+async def test_sender_of_a_message_without_an_agent_may_lose_its_link_while_it_is_routed() -> None:
+    async with running(configured(links={"resume_window": 1})) as rig:
+        routing = await rig.worker(ROUTER, agent("other"))
+        worker = await rig.worker(COUNTER)
+        client = await rig.client()
+        call = client.request("counter", key="k")
+        (await worker.work()).succeed("done", link_pb2.Effects(memory=[put("total", 1)], messages=[message("", "a")]))
+        question = await routing.work()
+        worker.disconnect()
+        await rig.pass_time(2)
+        question.succeed("other")
+        assert await client.result(call) == "done"
+        (await routing.work()).succeed()
+
+
+async def test_event_handler_emits_a_message_without_an_agent(rig: Rig) -> None:
+    worker = await rig.worker(LISTENER, ROUTER, agent("other"))
+    worker.publish("news", 1)
+    deliver = await worker.next("deliver")
+    worker.delivered(deliver, link_pb2.DeliveredTarget(effects=link_pb2.Effects(messages=[message("", "a")])))
+    (await worker.work()).succeed("other")
+    arrived = await worker.work()
+    assert (arrived.address, arrived.message.durability) == ("other/default", DURABLE)
+    arrived.succeed()
+    await rig.settle()
+    instance = rig.instance("listener")
+    assert instance is not None and not instance.busy

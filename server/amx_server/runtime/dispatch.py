@@ -415,6 +415,30 @@ class Dispatcher:
 
     def _commit(self, inv: Invocation, complete: link_pb2.Complete, link: LinkSession) -> None:
         """Stores the result and the effects together; the reply leaves afterwards."""
+        if complete.HasField("effects") and any(not message.agent for message in complete.effects.messages):
+            kept = link_pb2.Complete()
+            kept.CopyFrom(complete)  # it is part of a frame, and the routers take their time
+            complete = kept
+            if not self.effects.address(
+                link.identity, inv.instance, kept.effects, partial(self._addressed, inv, kept, link)
+            ):
+                self._settled(inv)
+                if link.starved:
+                    self.serve(link)
+                return
+        self._store_outcome(inv, complete, link)
+
+    def _addressed(
+        self, inv: Invocation, complete: link_pb2.Complete, link: LinkSession, failure: common_pb2.Failure | None
+    ) -> None:
+        """The routers have chosen the agents of what the handler emitted, or could not."""
+        if failure is None:
+            self._store_outcome(inv, complete, link)
+        else:
+            inv.instance.link_version = -1
+            self._attempt_failed(inv, failure, link)
+
+    def _store_outcome(self, inv: Invocation, complete: link_pb2.Complete, link: LinkSession) -> None:
         instance = inv.instance
         commit = Commit(done=_nothing)
         after: Callable[[], None] | None = None

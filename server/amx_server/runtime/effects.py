@@ -38,6 +38,31 @@ class EffectsStage:
         self._schedules = schedules
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
 
+    def address(
+        self,
+        identity: Identity,
+        instance: Instance,
+        effects: link_pb2.Effects,
+        done: Callable[[common_pb2.Failure | None], None],
+    ) -> bool:
+        """Has the routers choose the agents of emitted durable messages that name none: then the commit can hold them.
+
+        Returns True if there are none. Otherwise `done` is called when all of `effects` is addressed, which must stay
+        unchanged until then, or with the reason for which it cannot be.
+        """
+        unaddressed = [message for message in effects.messages if not message.agent and message.durability != VOLATILE]
+        if not unaddressed:
+            return True
+        answers = _Answers(len(unaddressed), done)
+        namespace = instance.agent.namespace
+        for message in unaddressed:
+            message.sender = instance.address
+            try:
+                self._acceptance.routing.address(namespace, identity, message, answers, answers.addressed)
+            except AmxError as error:
+                answers.fail(error.to_failure())
+        return False
+
     def stage(
         self, identity: Identity, instance: Instance, effects: link_pb2.Effects, commit: Commit
     ) -> Callable[[], None] | None:
@@ -107,7 +132,7 @@ class EffectsStage:
             message.CopyFrom(staged)
             message.sender = sender
             identity.require("messages:send", f"sending to '{message.agent}'")
-            if message.durability == VOLATILE or not message.agent:
+            if message.durability == VOLATILE:
                 after.append(partial(self._send, namespace, identity, sender, message))
                 continue
             inv = self._acceptance.prepare_stored(namespace, identity, message)
@@ -127,6 +152,37 @@ class EffectsStage:
                 reason=error.reason,
                 traceparent=message.traceparent,
             )
+
+
+class _Answers:
+    """What the routers say about several messages; the sink of each."""
+
+    def __init__(self, count: int, done: Callable[[common_pb2.Failure | None], None]) -> None:
+        self._missing = count
+        self._failure: common_pb2.Failure | None = None
+        self._done = done
+
+    def addressed(self) -> None:
+        """One more message has its agent."""
+        self._missing -= 1
+        if not self._missing:
+            self._done(self._failure)
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        """One more message cannot have one."""
+        if self._failure is None:
+            self._failure = common_pb2.Failure()
+            self._failure.CopyFrom(failure)
+        self.addressed()
+
+    def accepted(self, message_id: str, duplicate: bool) -> None:
+        """Nothing is sent yet."""
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        """Nothing is sent yet."""
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        """Nothing is sent yet."""
 
 
 class Unheard:

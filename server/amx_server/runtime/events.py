@@ -630,22 +630,54 @@ class Events:
         if target.HasField("failure"):
             self._failed(instance, delivery, target.failure)
             return True
-        if target.HasField("effects"):
-            commit = Commit(done=_nothing)
-            after: list[Callable[[], None]] = []
-            try:
-                step = self.effects.stage(link.identity, instance, target.effects, commit)
-            except AmxError as error:
-                instance.link_version = -1
-                self._failed(instance, delivery, error.to_failure())
-                return True
-            if step is not None:
-                after.append(step)
-            if instance.memory is not None and target.effects.memory and not target.memory_dropped:
-                instance.link_version = instance.memory.version
+        if not target.HasField("effects"):
+            return False
+        if any(not message.agent for message in target.effects.messages):
+            kept = link_pb2.DeliveredTarget()
+            kept.CopyFrom(target)  # it is part of a frame, and the routers take their time
+            target = kept
+            addressed = partial(self._target_addressed, link.identity, instance, delivery, kept)
             self._dispatcher.hold(instance)
-            commit.done = partial(self._target_committed, instance, after)
-            self._store.submit(commit)
+            if not self.effects.address(link.identity, instance, kept.effects, addressed):
+                return False
+            self._dispatcher.release(instance)
+        return self._store_target(link.identity, instance, delivery, target)
+
+    def _target_addressed(
+        self,
+        identity: Identity,
+        instance: Instance,
+        delivery: Delivery,
+        target: link_pb2.DeliveredTarget,
+        failure: common_pb2.Failure | None,
+    ) -> None:
+        """The routers have chosen the agents of what a target emitted, or could not."""
+        if failure is None:
+            self._store_target(identity, instance, delivery, target)
+        else:
+            instance.link_version = -1
+            self._failed(instance, delivery, failure)
+        self._dispatcher.release(instance)
+
+    def _store_target(
+        self, identity: Identity, instance: Instance, delivery: Delivery, target: link_pb2.DeliveredTarget
+    ) -> bool:
+        """Commits what one target did. Returns whether that cannot be."""
+        commit = Commit(done=_nothing)
+        after: list[Callable[[], None]] = []
+        try:
+            step = self.effects.stage(identity, instance, target.effects, commit)
+        except AmxError as error:
+            instance.link_version = -1
+            self._failed(instance, delivery, error.to_failure())
+            return True
+        if step is not None:
+            after.append(step)
+        if instance.memory is not None and target.effects.memory and not target.memory_dropped:
+            instance.link_version = instance.memory.version
+        self._dispatcher.hold(instance)
+        commit.done = partial(self._target_committed, instance, after)
+        self._store.submit(commit)
         return False
 
     def _failed(self, instance: Instance, delivery: Delivery, failure: common_pb2.Failure) -> None:

@@ -49,6 +49,25 @@ class Routing:
         streaming: bool,
     ) -> None:
         """Finds the agent of `message` and accepts it there. Raises AmxError NO_ROUTE if there is no router."""
+        original = message_pb2.Message()
+        original.CopyFrom(message)
+        deliver = partial(
+            self._acceptance.accept, namespace, identity, sender, original, sink, timeout_ms, one_way, streaming
+        )
+        self.address(namespace, identity, original, sink, deliver)
+
+    def address(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        message: message_pb2.Message,
+        sink: ReplySink,
+        deliver: Callable[[], object],
+    ) -> None:
+        """Finds the agent of `message`, writes it there, and calls `deliver`; `sink` hears why that could not be.
+
+        Raises AmxError NO_ROUTE if there is no router.
+        """
         routers = [agent for agent in namespace.routers if agent.active is not None and agent.active.hosts]
         if not routers:
             raise AmxError(
@@ -56,13 +75,8 @@ class Routing:
                 "NO_ROUTE",
                 "the message names no agent and no message router is connected; name an agent, or register a router",
             )
-        original = message_pb2.Message()
-        original.CopyFrom(message)
-        question = json.dumps(describe(original), ensure_ascii=False, separators=(",", ":")).encode()
-        deliver = partial(
-            self._acceptance.accept, namespace, identity, sender, original, sink, timeout_ms, one_way, streaming
-        )
-        _Question(self._acceptance, namespace, identity, original, sink, question, routers, deliver).ask()
+        question = json.dumps(describe(message), ensure_ascii=False, separators=(",", ":")).encode()
+        _Question(self._acceptance, namespace, identity, message, sink, question, routers, deliver).ask()
 
 
 class _Question:
