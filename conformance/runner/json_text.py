@@ -19,6 +19,9 @@ class Real(float):
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Real) and self.text == other.text
 
+    def __ne__(self, other: object) -> bool:
+        return not self == other
+
     def __hash__(self) -> int:
         return hash(self.text)
 

@@ -46,8 +46,8 @@ def differences(committed: str, found: str) -> list[str]:
         if old != cell:
             problems.append(f"{table}, {row}, {column}: the document says '{old or 'nothing'}', the run '{cell}'")
     columns = {(table, column) for table, _, column in now}
-    for table, row, column in before:
-        if (table, column) in columns and (table, row, column) not in now:
+    for (table, row, column), cell in before.items():
+        if cell and (table, column) in columns and (table, row, column) not in now:
             problems.append(f"{table}, {row}: the document has this row, the run has not")
     return problems
 
