@@ -1,7 +1,5 @@
 // The errors of the SDK. A reason and a message survive every hop; causes become `cause` again on the other side.
 
-import type { WirePayload } from "./protocol/wire.js";
-
 /** google.rpc.Code numbers. */
 export const Code = {
   CANCELLED: 1,
@@ -27,7 +25,8 @@ export interface AmxErrorOptions {
   retryable?: boolean;
   retryDelayMs?: number;
   metadata?: Readonly<Record<string, string>>;
-  details?: readonly WirePayload[];
+  /** Values with a JSON form, for whoever catches it. */
+  details?: readonly unknown[];
   cause?: unknown;
   /** Stack trace of the process the error came from, in the format of its language. */
   remoteStack?: string;
@@ -48,7 +47,7 @@ export class AmxError extends Error {
   readonly retryable: boolean;
   readonly retryDelayMs: number;
   readonly metadata: Readonly<Record<string, string>>;
-  readonly details: readonly WirePayload[];
+  readonly details: readonly unknown[];
   readonly remoteStack: string;
   readonly source: string;
 

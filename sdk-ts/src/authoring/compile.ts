@@ -217,7 +217,7 @@ class CompiledHandler implements HandlerSpec<Received> {
       if (this.input === undefined) {
         return { message, content };
       }
-      const decoded = this.input.decode(content as Json, "");
+      const decoded = this.input.decode(content as Json | undefined, "");
       if (decoded instanceof Promise) {
         return decoded.then(
           (value) => ({ message, content: value }),

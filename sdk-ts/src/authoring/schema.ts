@@ -11,8 +11,8 @@ import { decodeBase64, encodeBase64, formatInstant, isDate, isDuration, parseIns
 export interface Converter {
   /** JSON Schema of what travels, as text; empty: not known, or anything. */
   readonly text: { readonly input: string; readonly output: string };
-  /** JSON value to the application's value. */
-  decode(value: Json, pointer: string): unknown;
+  /** JSON value, or undefined for no value, to the application's value. */
+  decode(value: Json | undefined, pointer: string): unknown;
   /** The application's value to a JSON value. */
   encode(value: unknown, pointer: string): Json | Promise<Json>;
 }
@@ -40,7 +40,7 @@ class StandardConverter implements Converter {
     this.text = { input: jsonSchemaOf(schema, "input"), output: jsonSchemaOf(schema, "output") };
   }
 
-  decode(value: Json, pointer: string): unknown {
+  decode(value: Json | undefined, pointer: string): unknown {
     const result = this.standard.validate(value);
     return result instanceof Promise ? result.then((done) => accepted(done, pointer)) : accepted(result, pointer);
   }
@@ -116,12 +116,16 @@ class JsonSchemaConverter implements Converter {
     this.text = { input: text, output: text };
   }
 
-  decode(value: Json, pointer: string): unknown {
+  decode(value: Json | undefined, pointer: string): unknown {
+    if (value === undefined) {
+      this.walk(this.root, null, pointer, "decode"); // no value, where null will do as well
+      return undefined;
+    }
     return this.walk(this.root, value, pointer, "decode");
   }
 
   encode(value: unknown, pointer: string): Json {
-    return this.walk(this.root, value, pointer, "encode") as Json;
+    return this.walk(this.root, value === undefined && pointer === "" ? null : value, pointer, "encode") as Json;
   }
 
   private check(node: unknown, where: string, depth: number): void {

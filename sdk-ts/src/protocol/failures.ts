@@ -1,7 +1,9 @@
 // Errors as failures and back: what one process throws, another throws with the same reason, message and causes.
 
+import { encodePayload } from "../authoring/payload.js";
+import { decodeReply } from "../authoring/result.js";
 import { AmxError, Code } from "../errors.js";
-import type { WireFailure } from "./wire.js";
+import type { WireFailure, WirePayload } from "./wire.js";
 
 const REASON = /^[A-Z][A-Z0-9_]{0,62}$/;
 
@@ -10,7 +12,7 @@ const MAX_MESSAGE = 4096;
 const MAX_STACK = 16384;
 const MAX_CAUSES = 8;
 const MAX_METADATA = 32;
-const MAX_DETAILS = 16;
+const MAX_DETAILS = 65536; // of all
 
 const encoder = new TextEncoder();
 const decoder = new TextDecoder();
@@ -19,7 +21,8 @@ const decoder = new TextDecoder();
  * The failure that tells another process of `error`, which may be anything that was thrown.
  *
  * Errors with an UPPER_SNAKE `reason` keep it; others get HANDLER_FAILED, are retryable, and name their type in
- * `metadata.exception`. Causes travel up to 8 deep; message and stack are cut to 4 KiB and 16 KiB. Never throws.
+ * `metadata.exception`. Causes travel up to 8 deep; message and stack are cut to 4 KiB and 16 KiB; of the details those
+ * travel that have a JSON form and fit into 64 KiB together. Never throws.
  */
 export function failureFromError(error: unknown, source: string): WireFailure {
   const seen = new Set<unknown>();
@@ -48,7 +51,7 @@ export function errorFromFailure(failure: WireFailure): AmxError {
       retryable: link.retryable,
       retryDelayMs: link.retryDelayMs,
       metadata: { ...link.metadata },
-      details: link.details.map(({ contentType, data }) => ({ contentType, data: data.slice() })),
+      details: link.details.map(detail),
       cause: error,
       remoteStack: link.stackTrace,
       source: link.source,
@@ -114,10 +117,34 @@ function described(error: unknown, source: string): WireFailure {
     retryable: typeof said["retryable"] === "boolean" ? said["retryable"] : !named,
     retryDelayMs: typeof delay === "number" && delay > 0 && delay < 2 ** 53 ? Math.floor(delay) : 0,
     metadata,
-    details: own ? error.details.slice(0, MAX_DETAILS) : [],
+    details: own ? detailsOf(error.details) : [],
     stackTrace: text((own && error.remoteStack) || (error instanceof Error ? (error.stack ?? "") : ""), MAX_STACK),
     source: text((own && error.source) || source, 1024),
   };
+}
+
+function detailsOf(values: readonly unknown[]): WirePayload[] {
+  const details: WirePayload[] = [];
+  let room = MAX_DETAILS;
+  for (const value of values) {
+    try {
+      const payload = encodePayload(value);
+      room -= payload.data.length + 16;
+      if (room < 0) break;
+      details.push(payload);
+    } catch {
+      // What has no JSON form stays here.
+    }
+  }
+  return details;
+}
+
+function detail(payload: WirePayload): unknown {
+  try {
+    return decodeReply(payload);
+  } catch {
+    return payload.data.slice();
+  }
 }
 
 function causeOf(error: unknown): unknown {

@@ -84,7 +84,7 @@ describe("an invocation", () => {
           retryable: true,
           retryDelayMs: 50,
           metadata: { seat: "4A" },
-          details: [json({ seat: 4 })],
+          details: [{ seat: 4 }],
           cause,
         });
       })
