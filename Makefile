@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check demo bench bench-peers bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check demo conformance bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,9 @@ proto-check: setup ## contracts: stubs current, lint, format, nothing broken sin
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)
+
+conformance: setup ## the conformance suite: the engine, and every SDK whose toolchain is here
+	@$(BIN)/python -m conformance run $(ARGS)
 
 bench: setup ## measure; results in benchmarks/results
 	@$(BIN)/python -m benchmarks $(ARGS)
