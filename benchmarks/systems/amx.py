@@ -84,6 +84,11 @@ class RunningAmx(Running):
                 figures: Figures = await instances.ask("measure", instances=count)
                 return figures
         window = {"warmup_s": warmup_s, "seconds": seconds}
+        if load.kind.startswith("io_"):
+            argv = [sys.executable, "-m", "benchmarks.io_manager"]
+            async with Child("io_manager", argv, self._directory, self._environment) as manager:
+                figures = await manager.ask("measure", what=load.kind.removeprefix("io_"), **window)
+                return dict(figures)
         if load.kind == "publish":
             return await self._publish(load, window)
         figures = await self._client.ask(load.kind, in_flight=load.in_flight, **window)
