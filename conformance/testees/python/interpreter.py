@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any, TypeAlias
 
 from amx_engine import Agent, Context, Message, ProcessingResult, Scope, expire, handler, memory
+from amx_engine._definition import HostedAgent
 from amx_engine.types import InvalidInput
 from conformance.testees.python.failures import raised, shown
 from conformance.testees.python.names import named
@@ -79,6 +80,18 @@ class Interpreter:
         except Returned as end:
             return end.value
 
+    def _outside(self, operation: Operation, context: Context) -> None:
+        outcomes = _outside_outcomes[operation["name"]] = []
+        nobody = Context(Message(), calls=context._calls)
+
+        async def call() -> None:
+            for one in operation["ops"]:
+                outcomes.append(await self._outcome(one, nobody))
+
+        task = asyncio.create_task(call())
+        _outside_tasks.add(task)
+        task.add_done_callback(_outside_tasks.discard)
+
     async def _outcome(self, operation: Operation, context: Context) -> dict[str, Any]:
         try:
             value = await self._do(operation, context)
@@ -103,6 +116,14 @@ class Interpreter:
                 return _context(context)
             case "parallel":
                 return await asyncio.gather(*(self._outcome(one, context) for one in operation["ops"]))
+            case "outside":
+                self._outside(operation, context)
+                return NOTHING
+            case "outcomes":
+                return [*_outside_outcomes.get(operation["name"], ())]
+            case "register":
+                await _register(operation, context)
+                return NOTHING
         if op in _CALLS:
             return await _CALLS[op](operation, context)
         if op in _STAGED:
@@ -111,6 +132,19 @@ class Interpreter:
         if op in _OWN_MEMORY:
             return _OWN_MEMORY[op](self, operation)
         raise InvalidInput(f"there is no operation '{op}' here", pointer="op")
+
+
+_outside_outcomes: dict[str, list[dict[str, Any]]] = {}
+_outside_tasks: set[asyncio.Task[None]] = set()
+
+
+async def _register(operation: Operation, context: Context) -> None:
+    from conformance.testees.python.__main__ import hosted
+
+    names = operation.get("agents") or []
+    agents = [HostedAgent.of(one) for one in hosted(",".join(names))] if names else []
+    link: Any = context._calls  # what AmxEngine.host uses; without sockets there is no AmxEngine
+    await link.register(agents, [named(name) for name in operation.get("removed") or []])
 
 
 def _context(context: Context) -> dict[str, Any]:
