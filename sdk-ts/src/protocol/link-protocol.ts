@@ -266,6 +266,7 @@ export class LinkProtocol {
       if (!(error instanceof Malformed)) throw error;
       throw new ProtocolViolation(`the engine sent ${data.length} bytes that are not a frame: ${error.message}`);
     }
+    this.checkHandshake(frame.items);
     this.heard = true;
     if (frame.ack) this.acknowledged(frame.ack);
     const seq = frame.seq;
@@ -656,11 +657,18 @@ export class LinkProtocol {
 
   // Items from the engine
 
+  /** Before anything of a frame is done: the handshake is one item in a frame of its own, and comes once. */
+  private checkHandshake(items: readonly IncomingItem[]): void {
+    const shakes = items.some((item) => item.kind === Item.WELCOME || item.kind === Item.REJECTED);
+    if (this.open ? shakes : items.length > 1 || (items.length === 1 && !shakes)) {
+      throw new ProtocolViolation(
+        this.open ? "the engine answered Hello twice" : "the engine's first frame is not one Welcome or Rejected",
+      );
+    }
+  }
+
   private take(item: IncomingItem): void {
     const { id, kind } = item;
-    if (!this.open && kind !== Item.WELCOME && kind !== Item.REJECTED) {
-      throw new ProtocolViolation("the engine's first frame holds neither Welcome nor Rejected");
-    }
     switch (kind) {
       case Item.INVOKE:
         this.host.invoke(id, item.body as WireInvoke);
@@ -763,7 +771,6 @@ export class LinkProtocol {
   }
 
   private onWelcome(body: Uint8Array): void {
-    if (this.open) throw new ProtocolViolation("the engine said Welcome twice");
     const welcome: Welcome = readStub(() => fromBinary(WelcomeSchema, body));
     if (welcome.protocol < PROTOCOL_MIN || welcome.protocol > PROTOCOL_MAX) {
       throw new ProtocolViolation(

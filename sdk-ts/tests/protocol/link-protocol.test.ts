@@ -168,6 +168,13 @@ describe("the handshake", () => {
     expect(() => protocol.receive(frame(items, seq))).toThrow(ProtocolViolation);
   });
 
+  it("said again ends the link, and nothing of that frame is done", () => {
+    open();
+    const invoke = { id: 1n, item: { case: "invoke", value: {} } } as ItemInit;
+    expect(() => protocol.receive(frame([invoke, welcome()], 1))).toThrow(ProtocolViolation);
+    expect(heard.calls).toEqual(["abandon", "opened"]);
+  });
+
   it("ends with a Welcome that is not one", () => {
     protocol.hello();
     expect(() => protocol.receive(new Uint8Array([0x0a, 0x04, 0x1a, 0x02, 0xff, 0xff]))).toThrow(ProtocolViolation);
