@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from amx.v1 import agent_pb2, common_pb2, link_pb2
-from tests.engine.link_driver import Rig, Sdk, agent, configured, message, put, running, value_memory
+from tests.engine.link_driver import DURABLE, Rig, Sdk, agent, configured, message, put, running, value_memory
 
 
 async def still_works(rig: Rig, worker: Sdk) -> None:
@@ -420,6 +420,35 @@ async def test_drained_link_takes_no_new_work_and_finishes_what_runs(rig: Rig) -
     await leaving.ended()
     assert rig.counters.links_lost == 0
     assert queued != other
+
+
+async def test_messages_that_wait_are_refused_when_the_last_worker_leaves(rig: Rig) -> None:
+    leaving = await rig.worker(agent("echo"))
+    client = await rig.client()
+    running_call = client.request("echo", 1)
+    work = await leaving.work()
+    waiting = client.request("echo", 2)
+    stored = client.request("echo", 3, durability=DURABLE)
+    await rig.settle()
+    leaving.drain()
+    assert (await client.refusal(waiting)).reason == "NO_WORKER"
+    work.succeed("done")
+    assert await client.result(running_call) == "done"
+    staying = await rig.worker(agent("echo"))
+    (await staying.work()).succeed("kept")
+    assert await client.result(stored) == "kept"
+
+
+async def test_message_whose_retry_finds_no_worker_is_refused(rig: Rig) -> None:
+    echo = agent("echo", agent_pb2.HandlerDefinition(name="handle", retry=agent_pb2.RetryPolicy(max_attempts=3)))
+    leaving = await rig.worker(echo)
+    client = await rig.client()
+    call = client.request("echo", 1)
+    (await leaving.work()).fail(retryable=True)
+    await rig.settle()
+    leaving.drain()
+    await rig.pass_time(5)
+    assert (await client.refusal(call)).reason == "NO_WORKER"
 
 
 async def test_link_that_does_not_drain_in_time_is_ended(rig: Rig) -> None:

@@ -17,7 +17,7 @@ from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, invalid, not_found, unavailable
 from amx_server.runtime.breaker import CircuitState
 from amx_server.runtime.definitions import MAX_DURATION_MS
-from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, Dispatcher, failure_of
+from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, Dispatcher, failure_of, no_worker
 from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.placement import Placement
@@ -500,15 +500,6 @@ class _Joined:
             retryable=True,
         )
         self.fail(error.to_failure())
-
-
-def no_worker(agent: Agent) -> AmxError:
-    """Nobody runs the agent now."""
-    return unavailable(
-        "NO_WORKER",
-        f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
-        agent=agent.name,
-    )
 
 
 def _nothing(error: BaseException | None) -> None:

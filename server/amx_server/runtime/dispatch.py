@@ -85,6 +85,9 @@ class Dispatcher:
             return
         instance = inv.instance
         agent = instance.agent
+        if not inv.seq and not agent.restored and (agent.active is None or not agent.active.hosts):
+            self._refuse(inv, no_worker(agent))  # a worker was there when it came
+            return
         if agent.instances.get(instance.key) is not instance:
             # It hibernated while the message waited for its time.
             try:
@@ -916,6 +919,15 @@ def memory_not_held(instance: Instance) -> AmxError:
         "MEMORY_NOT_HELD",
         f"the memory of {instance.address} was read anew while its handler ran; what it changed is void",
         retryable=True,
+    )
+
+
+def no_worker(agent: Agent) -> AmxError:
+    """Nobody runs the agent now."""
+    return unavailable(
+        "NO_WORKER",
+        f"agent '{agent.name}' is known but no connected process hosts it; start one, or send durably",
+        agent=agent.name,
     )
 
 

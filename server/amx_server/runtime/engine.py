@@ -11,10 +11,10 @@ from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
 from amx_server.core.version import VERSION
-from amx_server.runtime.acceptance import Acceptance, no_worker
+from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
-from amx_server.runtime.dispatch import Dispatcher
+from amx_server.runtime.dispatch import Dispatcher, no_worker
 from amx_server.runtime.effects import EffectsStage
 from amx_server.runtime.events import Events, Subscriber
 from amx_server.runtime.hibernation import Hibernation

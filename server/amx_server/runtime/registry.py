@@ -14,7 +14,7 @@ from amx_server.core.errors import AmxError, invalid, not_found
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.breaker import BreakerPolicy, CircuitBreaker
 from amx_server.runtime.definitions import AgentSpec, HandlerSpec, difference
-from amx_server.runtime.dispatch import Dispatcher
+from amx_server.runtime.dispatch import Dispatcher, no_worker
 from amx_server.runtime.events import Events
 from amx_server.runtime.instances import Agent, AgentVersion, HandlerState
 from amx_server.runtime.namespaces import Namespace
@@ -183,6 +183,8 @@ class Registry:
                 version.hosts.remove(session)
         self._choose(agent)
         self._serve(agent)
+        if not agent.restored and (agent.active is None or not agent.active.hosts):
+            self._dispatcher.refuse_waiting(agent, no_worker(agent))
 
     def joined(self, session: LinkSession) -> None:
         """The link may run what has been waiting."""
