@@ -11,6 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import pytest
+from multidict import CIMultiDict
 
 from amx_server.core.clock import ManualClock
 from amx_server.core.errors import AmxError
@@ -267,7 +268,7 @@ def test_advice_is_read_in_every_form() -> None:
         ({"Retry-After": "nan"}, None),
         ({}, None),
     ):
-        assert retry_after(headers, clock) == seconds
+        assert retry_after(CIMultiDict(headers), clock) == seconds
 
 
 # --- connections -----------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """A successful answer (2xx). headers: names in small letters. body: empty for event streams."""
+    """A successful answer (2xx). headers: names in any case. body: empty for event streams."""
 
     status: int
     headers: Mapping[str, str]
@@ -232,10 +232,10 @@ class HttpProvider(Provider):
                     raise await self._refusal(answer)
                 if request.events:
                     await self._read_events(request, answer, call)
-                    return HttpResponse(answer.status, _headers(answer))
+                    return HttpResponse(answer.status, answer.headers)
                 if call is not None:
                     call.progress()
-                return HttpResponse(answer.status, _headers(answer), await self._read(answer, max_bytes))
+                return HttpResponse(answer.status, answer.headers, await self._read(answer, max_bytes))
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise self._failure(request, error) from error
 
@@ -290,11 +290,10 @@ class HttpProvider(Provider):
 
 def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
     """Seconds that an answer asks to wait: `retry-after-ms`, else `Retry-After` in seconds or as a date (RFC 9110,
-    10.2.3). None: it does not say, or nothing that can be read.
+    10.2.3). None: it does not say, or nothing that can be read. headers: of a mapping that does not mind case.
     """
-    lowered = {name.lower(): value for name, value in headers.items() if name.lower().startswith("retry-after")}
-    for name, scale in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
-        text = lowered.get(name, "").strip()
+    for name, scale in (("retry-after-ms", 0.001), ("Retry-After", 1.0)):
+        text = headers.get(name, "").strip()
         if not text:
             continue
         try:
@@ -314,10 +313,6 @@ def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
 
 def _encoded(body: Any) -> bytes:
     return body if isinstance(body, bytes) else canonical_json(body)
-
-
-def _headers(answer: aiohttp.ClientResponse) -> dict[str, str]:
-    return {name.lower(): value for name, value in answer.headers.items()}
 
 
 def _message(body: str) -> str:

@@ -87,12 +87,11 @@ def address(*parts: bytes | str) -> bytes:
     A large part that was addressed before, like a prompt that a thousand agents share, is given by its address: that
     makes a key for a few microseconds where hashing the whole request again would take a thousand times as long.
     """
-    hasher = blake3()
+    pieces: list[bytes] = []
     for part in parts:
         data = part.encode() if isinstance(part, str) else part
-        hasher.update(len(data).to_bytes(8, "little"))
-        hasher.update(data)
-    return hasher.digest()
+        pieces += (len(data).to_bytes(8, "little"), data)
+    return blake3(b"".join(pieces)).digest()
 
 
 def canonical_json(value: Any) -> bytes:
