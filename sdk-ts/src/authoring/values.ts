@@ -84,7 +84,8 @@ class Walk {
       return this.list(value, pointer, depth);
     }
     const prototype = Object.getPrototypeOf(value) as object | null;
-    if (prototype !== Object.prototype && prototype !== null) {
+    const special = prototype !== Object.prototype && prototype !== null;
+    if (special || typeof (value as { toJSON?: unknown }).toJSON === "function") {
       const converted = this.builtIn(value, pointer, depth);
       if (converted !== undefined) {
         return converted;
