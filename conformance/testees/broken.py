@@ -242,7 +242,9 @@ def lost_rollback() -> None:
     """A failed handler's changes stay in the copy held here."""
 
     def rollback(self: Any) -> bool:
+        version = self.version
         self.collect(link_pb2.Effects())
+        self.version = version
         return True
 
     _memory.InstanceMemory.rollback = rollback  # type: ignore[method-assign]
