@@ -217,6 +217,16 @@ async def test_provider_that_raises_anything_else_is_a_defect_with_its_name() ->
         assert "'p' raised ZeroDivisionError: one by zero" in error.message
 
 
+async def test_provider_that_is_cancelled_from_inside_is_a_defect_and_leaves_nobody_waiting() -> None:
+    async with world() as w:
+        task = asyncio.create_task(w.io.call(operation()))
+        await settle()
+        w.request().outcome.cancel()
+        error = await ended(task)
+        assert isinstance(error, AmxError) and error.reason == "PROVIDER_DEFECT"
+        assert w.io.stats().providers["p"].in_flight == 0
+
+
 async def test_failure_object_of_a_provider_is_never_raised_twice() -> None:
     async with world() as w:
         task = asyncio.create_task(w.io.call(operation()))

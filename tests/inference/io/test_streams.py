@@ -112,6 +112,22 @@ async def test_provider_is_read_no_faster_than_the_fastest_reader() -> None:
         await emitting
 
 
+async def test_provider_waits_for_a_slow_reader_when_the_fast_one_has_left() -> None:
+    async with world(config=SMALL) as w, w.io.stream(operation()) as fast, w.io.stream(operation()) as slow:
+        await settle()
+        for _ in range(10):
+            await emit(w, b"x" * 50)
+            await anext(fast)
+        fast.close()
+        emitting = asyncio.create_task(emit(w, b"y" * 50, b"z" * 50))
+        await settle()
+        assert w.io.stats().buffered_bytes == 550
+        for _ in range(11):
+            await anext(slow)
+        await emitting
+        assert await anext(slow) == b"z" * 50
+
+
 async def test_whole_answers_are_not_held_up_by_readers() -> None:
     async with world(config=SMALL) as w, w.io.stream(operation()) as slow:
         whole = asyncio.create_task(w.io.call(operation()))

@@ -121,6 +121,7 @@ class Dispatch:
             await self._attempts()
         except asyncio.CancelledError:
             self.state.counters.cancelled += 1
+            self._fail(errors.closed())  # for whoever still waits; usually nobody does
         except Exception as error:
             log.exception("dispatch_failed", provider=self.state.provider.name)
             self._fail(errors.defect(self.state.provider.name, error))
@@ -180,9 +181,11 @@ class Dispatch:
                 error = errors.attempt_timeout(name, calls[0].operation.kind, state.policy.attempt_timeout)
             else:
                 error = errors.defect(name, raised)
-        except asyncio.CancelledError:
-            state.gate.release(self._admission, informative=False)
-            raise
+        except asyncio.CancelledError as raised:
+            if self.task is None or self.task.cancelling():
+                state.gate.release(self._admission, informative=False)
+                raise
+            error = errors.defect(name, raised)  # nobody cancelled it: something inside the provider was
         except Exception as raised:
             log.exception("provider_raised", provider=name)
             error = errors.defect(name, raised)

@@ -5,6 +5,7 @@ Knows nothing of models: those are requests that somebody builds on top (subclas
 
 from __future__ import annotations
 
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -74,10 +75,12 @@ class HttpProvider(Provider):
         idle_timeout: float = 60.0,
         keepalive: float = 15.0,
         max_event_bytes: int = 1 << 20,
+        tls: ssl.SSLContext | None = None,
         clock: Clock | None = None,
     ) -> None:
         """connections: open at a time, at most. Times in seconds; idle_timeout: without a byte while one is expected,
         which is how a half-open connection shows; keepalive: for which an idle connection is kept.
+        tls: certificates to trust and to show; None: the system's.
         Raises ValueError for an address that is none.
         """
         if not base_url.startswith(("http://", "https://")):
@@ -91,12 +94,17 @@ class HttpProvider(Provider):
         self._idle_timeout = idle_timeout
         self._keepalive = keepalive
         self._max_event_bytes = max_event_bytes
+        self._tls = tls
         self._clock: Clock = clock or SystemClock()
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(
-            limit=self._connections, keepalive_timeout=self._keepalive, ttl_dns_cache=60, enable_cleanup_closed=True
+            ssl=self._tls or True,
+            limit=self._connections,
+            keepalive_timeout=self._keepalive,
+            ttl_dns_cache=60,
+            enable_cleanup_closed=True,
         )
         self._session = aiohttp.ClientSession(
             connector=connector,
