@@ -170,6 +170,18 @@ def test_queue_passes_over_who_has_gone_and_puts_returners_first() -> None:
     assert [queue.pop(), queue.pop(), queue.pop()] == [back, first, None]
 
 
+def test_queue_serves_background_work_in_the_end_however_much_else_comes() -> None:
+    queue: FairQueue[Admission] = FairQueue()
+    patient, forgotten = Admission(5, "n", 0), Admission(4, "n", 0)
+    queue.push(patient)
+    queue.push(forgotten)
+    served = []
+    for _ in range(PATIENCE + 3):
+        queue.push(Admission(1, "n", 0))
+        served.append(queue.pop())
+    assert served.index(forgotten) == PATIENCE and served.index(patient) == PATIENCE + 1
+
+
 @given(st.lists(st.tuples(st.integers(1, LEVELS), st.sampled_from("abc"), st.booleans()), max_size=300))
 def test_queue_starves_nobody(script: list[tuple[int, str, bool]]) -> None:
     """Every level that waits is served within a bounded number of turns, and in it every namespace in order."""
