@@ -25,6 +25,9 @@ class Reader:
 
     def __init__(self, contents: Contents, demotion: Demotion, quarantine: Quarantine) -> None:
         self._contents = contents
+        self._hot = contents.hot
+        self._warm = contents.warm
+        self._codec = contents.codec
         self._demotion = demotion
         self._quarantine = quarantine
         self.hot_hits = 0
@@ -33,28 +36,29 @@ class Reader:
 
     def load(self, address: bytes) -> bytes:
         """The plain bytes, from wherever they are. Raises AmxError CONTENT_NOT_FOUND or CONTENT_CORRUPTED."""
-        contents = self._contents
-        data = contents.hot.old.get(address)
+        data = self._hot.old.get(address)
         if data is not None:
-            with contents.lock:
-                contents.hot.use(address)
+            with self._contents.lock:
+                self._hot.use(address)
             self.hot_hits += 1
             return data
-        packed = contents.warm.young.get(address)
+        packed = self._warm.young.get(address)
         if packed is None:
-            packed = contents.warm.old.get(address)
+            packed = self._warm.old.get(address)
             if packed is None:
                 return self._load_cold(address)
-            with contents.lock:
-                contents.warm.use(address)
-        data = contents.codec.unpack(packed.codec, packed.body)
+            with self._contents.lock:
+                self._warm.use(address)
+        try:
+            data = self._codec.contexts.unpack[packed.codec](packed.body)
+        except KeyError:
+            data = self._codec.unpack(packed.codec, packed.body)
         self.warm_hits += 1
-        entry = contents.index.get(address)
-        if entry is not None:
-            if entry.used:
-                self._promote(address, entry, data)
-            else:
-                entry.used = True
+        if packed.used:
+            packed.used = False
+            self._promote(address, self._contents.index.get(address), data)
+        else:
+            packed.used = True
         return data
 
     def view(self, address: bytes) -> memoryview:
@@ -192,9 +196,9 @@ class Reader:
                     self._damaged(address, entry, location, why)
         raise content_not_found(address)
 
-    def _promote(self, address: bytes, entry: Entry, data: bytes) -> None:
+    def _promote(self, address: bytes, entry: Entry | None, data: bytes) -> None:
         contents = self._contents
-        if len(data) > contents.hot.budget // _HOT_SHARE:
+        if entry is None or len(data) > contents.hot.budget // _HOT_SHARE:
             return
         with contents.lock:
             if contents.index.get(address) is not entry:
@@ -219,5 +223,5 @@ class Reader:
             return
         with contents.lock:
             if contents.index.get(address) is entry:
-                contents.warm.add(address, Packed(where.codec, body))
+                contents.warm.add(address, Packed(where.codec, body, used=True))
         self._demotion.settle()

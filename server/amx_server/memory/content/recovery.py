@@ -66,10 +66,10 @@ def _open_segments(contents: Contents, folder: Path, quarantine: Quarantine) -> 
         segment = Segment.open(path)
         if segment is not None:
             segments.append(segment)
-        elif path == files[-1] and path.stat().st_size <= SEGMENT_HEADER_BYTES:
+        elif path == files[-1] and path.stat().st_size < SEGMENT_HEADER_BYTES:
             path.unlink()  # its creation was interrupted
         else:
-            contents.damages.append(Damage(b"", path.name, "both copies of its header are damaged"))
+            contents.damages.append(Damage(b"", path.name, "it has no readable header"))
             quarantine.keep_file(path)
     return sorted(segments, key=lambda segment: segment.number)
 

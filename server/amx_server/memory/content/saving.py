@@ -43,8 +43,8 @@ class Saving:
                 owners, contents.ledger.changed = contents.ledger.changed, set()
             try:
                 self._write_objects(unsaved)
-                self._write_counts(log, changed)
                 self._write_owners(log, owners)
+                self._write_counts(log, changed)
                 log.sync()
             except BaseException:
                 with contents.lock:

@@ -31,6 +31,10 @@ def segment_files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*" + _SUFFIX))
 
 
+def _name(number: int) -> str:
+    return f"{number:010d}{_SUFFIX}"
+
+
 class Segment:
     """A file of records. size: its bytes. live: those of them that are still needed, kept by the store.
 
@@ -54,7 +58,7 @@ class Segment:
     @classmethod
     def create(cls, folder: Path, number: int) -> Segment:
         """A new, empty one, durable with its name. Raises OSError and leaves no file."""
-        path = folder / f"{number:010d}{_SUFFIX}"
+        path = folder / _name(number)
         nonce = secrets.randbits(32)
         segment = cls(path, number, nonce, 0)
         segment._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _BINARY, 0o600)
@@ -72,8 +76,9 @@ class Segment:
     def open(cls, path: Path) -> Segment | None:
         """An existing one; None: it is no segment, or its header is lost. Raises OSError."""
         with path.open("rb") as file:
-            header = read_segment_header(file.read(SEGMENT_HEADER_BYTES))
-        if header is None:
+            data = file.read(SEGMENT_HEADER_BYTES)
+        header = read_segment_header(data)
+        if header is None or len(data) < SEGMENT_HEADER_BYTES or path.name != _name(header[0]):
             return None
         return cls(path, *header, path.stat().st_size)
 
