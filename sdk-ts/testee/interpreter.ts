@@ -17,6 +17,7 @@ import {
 } from "../src/index.js";
 import { named } from "./arguments.js";
 import { type Asked, shown, thrown } from "./failures.js";
+import { hostAlso, hosting } from "./hosting.js";
 import { waitFor } from "./waiting.js";
 
 // biome-ignore lint/suspicious/noExplicitAny: operations are whatever a case says
@@ -80,6 +81,16 @@ export class Interpreter {
     return outcomes;
   }
 
+  /** What came of a call made by the program around the agents. */
+  async outcomeOutside(operation: Operation): Promise<Outcome> {
+    try {
+      const value = await CALLS[operation.op]?.(operation, outside());
+      return value === undefined ? {} : { ok: value };
+    } catch (error) {
+      return { failure: shown(error) };
+    }
+  }
+
   private async outcome(operation: Operation, context: Context): Promise<Outcome> {
     try {
       const value = await this.perform(operation, context);
@@ -102,6 +113,14 @@ export class Interpreter {
         return waitFor(context.signal);
       case "context":
         return about(context);
+      case "outside":
+        startOutside(this, operation);
+        return undefined;
+      case "outcomes":
+        return [...(outsideOutcomes.get(operation["name"]) ?? [])];
+      case "register":
+        await hostAlso(operation["agents"] ?? [], operation["removed"] ?? []);
+        return undefined;
       case "parallel":
         return Promise.all((operation["ops"] as Operation[]).map((one) => this.outcome(one, context)));
       default:
@@ -110,12 +129,43 @@ export class Interpreter {
     if (call !== undefined) {
       return call(operation, context);
     }
+    const stage = STAGED[operation.op];
+    if (stage !== undefined) {
+      return stage(operation, context);
+    }
     const own = OWN[operation.op];
     if (own === undefined) {
       throw new InvalidInput(`there is no operation '${operation.op}' here`, "op");
     }
     return own(this, operation);
   }
+}
+
+const outsideOutcomes = new Map<string, Outcome[]>();
+
+/** Makes calls one after another, on nobody's behalf, whether or not the handler has ended. */
+function startOutside(interpreter: Interpreter, { name, ops }: Operation): void {
+  const outcomes: Outcome[] = [];
+  outsideOutcomes.set(name, outcomes);
+  void (async () => {
+    for (const one of ops as Operation[]) {
+      outcomes.push(await interpreter.outcomeOutside(one));
+    }
+  })();
+}
+
+/** The process's AmxEngine, as a context is used. */
+function outside(): Caller {
+  const { engine } = hosting;
+  return {
+    request: (agent, content, options) => engine.request(agent, content, options),
+    stream: (agent, content, options) => engine.stream(agent, content, options),
+    sendNow: (agent, content, options) => engine.send(agent, content, options),
+    publishNow: (topic, content, options) => engine.publish(topic, content, options),
+    broadcast: (scope, content, options) => engine.broadcast(scope, content, options),
+    events: (pattern, filter = "") => engine.subscribe(pattern, { filter }),
+    memoryOf: (agent, key) => engine.memory(agent, key),
+  };
 }
 
 function about({ agent, key, message, attempt, deadline }: Context): unknown {
@@ -175,7 +225,10 @@ function plain(value: unknown): unknown {
   return { status, data, message: text, metadata };
 }
 
-const CALLS: Readonly<Record<string, (operation: Operation, context: Context) => unknown>> = {
+/** Calls, from inside a handler or from outside of all. */
+type Caller = Pick<Context, "request" | "stream" | "sendNow" | "publishNow" | "broadcast" | "events" | "memoryOf">;
+
+const CALLS: Readonly<Record<string, (operation: Operation, context: Caller) => unknown>> = {
   request: async (operation, context) =>
     plain(await context.request(target(operation), message(operation), where(operation))),
 
@@ -228,7 +281,9 @@ const CALLS: Readonly<Record<string, (operation: Operation, context: Context) =>
     const found = await other.get(operation["memory"], operation["entry"]);
     return found instanceof Set ? [...found] : found instanceof Map ? [...found] : found;
   },
+};
 
+const STAGED: Readonly<Record<string, (operation: Operation, context: Context) => unknown>> = {
   send: (operation, context) => context.send(target(operation), message(operation), where(operation)),
 
   publish: (operation, context) =>

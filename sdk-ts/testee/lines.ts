@@ -5,6 +5,7 @@ import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import { EngineBuilder } from "../src/engine/builder.js";
 import { LinkFrameSchema } from "../src/gen/amx/v1/link_pb.js";
 import { type Connection, type ConnectionEvents, ConnectionLost, type Connector } from "../src/transport/connection.js";
+import { hosting } from "./hosting.js";
 import { StillEnvironment } from "./still.js";
 
 const PATIENCE_MS = 1e12;
@@ -74,6 +75,7 @@ export async function serveLines(agents: readonly object[], credit: number): Pro
     builder.withAgent(agent);
   }
   const engine = builder.build();
+  hosting.engine = engine;
   engine.start({ patience: PATIENCE_MS }).catch((error: unknown) => environment.log("warn", "the link is over", error));
 
   const required = (kind: string): LineConnection => {

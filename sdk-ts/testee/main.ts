@@ -3,17 +3,12 @@
 import { AmxEngine } from "../src/index.js";
 import { given } from "./arguments.js";
 import * as fixtures from "./fixtures.js";
+import { fixturesOf, hosting } from "./hosting.js";
 import { Interpreter } from "./interpreter.js";
 import { serveLines } from "./lines.js";
 
-const all: Readonly<Record<string, object>> = { ...fixtures, Interpreter };
-const names = given.agents === "" ? Object.keys(all) : given.agents.split(",");
-const unknown = names.filter((name) => !Object.hasOwn(all, name));
-if (unknown.length > 0) {
-  console.error(`no fixture is called ${unknown.join(", ")}; there are: ${Object.keys(all).join(", ")}`);
-  process.exit(2);
-}
-const agents = names.map((name) => all[name] as object);
+hosting.fixtures = { ...fixtures, Interpreter };
+const agents = fixturesOf(given.agents === "" ? Object.keys(hosting.fixtures) : given.agents.split(","));
 
 if (given.stdio) {
   await serveLines(agents, given.credit);
@@ -22,5 +17,7 @@ if (given.stdio) {
   for (const agent of agents) {
     builder.withAgent(agent);
   }
-  await builder.build().runForever();
+  const engine = builder.build();
+  hosting.engine = engine;
+  await engine.runForever();
 }

@@ -159,15 +159,12 @@ export class AmxEngine {
   // Messages
 
   /**
-   * Sends a message and resolves with its result; a result of another kind becomes the data of a success. `message` is a
-   * Message, or its content.
+   * Sends a message and resolves with what its handler returned (a ProcessingResult if that is what was returned).
+   * `message` is a Message, or its content.
    */
-  async sendMessage<T = unknown>(
-    agent: string | AgentReference,
-    message: unknown,
-    options: AskOptions = {},
-  ): Promise<ProcessingResult<T>> {
-    return ProcessingResult.fromPayload(await this.ask(agent, message, options)) as ProcessingResult<T>;
+  // biome-ignore lint/suspicious/noExplicitAny: what the agent returns is its own business
+  async sendMessage<T = any>(agent: string | AgentReference, message: unknown, options: AskOptions = {}): Promise<T> {
+    return decodeReply(await this.ask(agent, message, options)) as T;
   }
 
   /**

@@ -9,6 +9,8 @@ import { AmxEngine as CoreEngine, type EngineParts } from "./engine.js";
 
 export const DEFAULT_ADDRESS = "localhost:9090";
 
+const SHORT_START_MS = 1000;
+
 /** An engine, as an application on Node sees it. See the base class for everything it does. */
 export class AmxEngine extends CoreEngine {
   /** Where every AmxEngine begins. */
@@ -18,7 +20,6 @@ export class AmxEngine extends CoreEngine {
 
   /** Runs until SIGINT, SIGTERM or stop(), then stops. Starts first if need be. For the main of a worker. */
   async runForever(): Promise<void> {
-    if (!this.started) await this.start();
     let interrupted = (): void => undefined;
     const signalled = new Promise<void>((resolve) => {
       interrupted = resolve;
@@ -26,6 +27,11 @@ export class AmxEngine extends CoreEngine {
     process.once("SIGINT", interrupted);
     process.once("SIGTERM", interrupted);
     try {
+      if (!this.started) {
+        // Who is told to stop before the engine has said Welcome leaves politely if it says so soon.
+        const patience = signalled.then(() => new Promise((resolve) => setTimeout(resolve, SHORT_START_MS).unref()));
+        await Promise.race([this.start(), patience]);
+      }
       await Promise.race([signalled, this.closed()]);
     } finally {
       process.removeListener("SIGINT", interrupted);
