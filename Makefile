@@ -61,6 +61,7 @@ demo: setup ## two agents and a pipeline on real data, with the engine killed in
 
 conformance: setup ## the conformance suite: the engine, and every SDK whose toolchain is here
 	@$(BIN)/python -m conformance run $(ARGS)
+	@$(BIN)/python -m conformance matrix --no-build
 
 bench: setup ## measure; results in benchmarks/results
 	@$(BIN)/python -m benchmarks $(ARGS)

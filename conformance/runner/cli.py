@@ -1,11 +1,11 @@
-"""The command line: `list` and `run`."""
+"""The command line: `list`, `run` and `matrix`."""
 
 from __future__ import annotations
 
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from conformance.runner import matrix, reports, suite, testees
@@ -28,6 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for line in problem.problems:
             print(line, file=sys.stderr)
         return USAGE
+    if options.command == "matrix":
+        return _matrix(known, options)
     cases = [case for case in everything if _wanted(case, options)]
     if not cases:
         print("no case fits; `python -m conformance list` shows what there is", file=sys.stderr)
@@ -106,6 +108,17 @@ def _wanted(case: Case, options: argparse.Namespace) -> bool:
     )
 
 
+def _matrix(known: Mapping[str, Testee], options: argparse.Namespace) -> int:
+    from conformance import matrix as languages
+
+    unknown = [name for name in options.testee or () if name not in known or name == ENGINE]
+    if unknown:
+        there = ", ".join(name for name in known if name != ENGINE)
+        print(f"there is no language '{unknown[0]}'; there are: {there}", file=sys.stderr)
+        return USAGE
+    return languages.main([known[name] for name in options.testee or known], build=not options.no_build)
+
+
 def _list(cases: list[Case]) -> int:
     width = max(len(case.id) for case in cases)
     for case in cases:
@@ -124,6 +137,9 @@ def _parser() -> argparse.ArgumentParser:
     choice.add_argument("--level", choices=("must", "should"), help="only cases of this level")
     choice.add_argument("--transport", action="append", choices=TRANSPORTS, help="only on this transport; repeatable")
     commands.add_parser("list", parents=[choice], help="show the cases")
+    languages = commands.add_parser("matrix", help="let every language ask every language, through the real engine")
+    languages.add_argument("--testee", action="append", metavar="NAME", help="only these languages; repeatable")
+    languages.add_argument("--no-build", action="store_true", help="the testees are built already")
     running = commands.add_parser("run", parents=[choice], help="run the cases")
     running.add_argument("--testee", action="append", metavar="NAME", help="from testees.yaml, or engine; repeatable")
     running.add_argument("--no-build", action="store_true", help="the testees are built already")
