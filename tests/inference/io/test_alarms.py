@@ -68,12 +68,14 @@ async def test_timeout_is_raised_by_the_clock_and_not_for_others_cancellations()
             return "timeout"
         return "never"
 
-    waiting, cancelled = asyncio.create_task(wait()), asyncio.create_task(wait())
+    waiting, cancelled, both = (asyncio.create_task(wait()) for _ in range(3))
     await asyncio.sleep(0)
     cancelled.cancel()
     await asyncio.sleep(0)
     clock.advance(5)
     alarms.fire()
+    both.cancel()
     assert await waiting == "timeout"
-    with pytest.raises(asyncio.CancelledError):
-        await cancelled
+    for task in (cancelled, both):
+        with pytest.raises(asyncio.CancelledError):
+            await task
