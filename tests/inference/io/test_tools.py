@@ -195,6 +195,7 @@ async def test_tool_that_nobody_waits_for_is_cancelled() -> None:
 # --- programs --------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.process
 async def test_program_gets_its_input_and_gives_output_errors_and_exit_code() -> None:
     code = "import sys; sys.stdout.write(sys.stdin.read().upper()); sys.stderr.write('oh'); sys.exit(3)"
     async with workshop() as (io, tools):
@@ -202,12 +203,14 @@ async def test_program_gets_its_input_and_gives_output_errors_and_exit_code() ->
         assert (result.exit_code, result.output, result.errors) == (3, b"HELLO", b"oh")
 
 
+@pytest.mark.process
 async def test_program_may_ignore_a_large_input() -> None:
     async with workshop() as (io, tools):
         result = await io.call(tools.run(python("print('done')"), b"x" * (4 << 20)))
         assert (result.exit_code, result.output) == (0, b"done\n")
 
 
+@pytest.mark.process
 async def test_program_output_comes_in_parts() -> None:
     code = "import sys\nfor line in sys.stdin:\n print(line.strip()); sys.stdout.flush()\nprint('end')"
     async with workshop() as (io, tools):
@@ -216,6 +219,7 @@ async def test_program_output_comes_in_parts() -> None:
         assert b"".join(parts) == b"one\ntwo\nend\n" == stream.result.output
 
 
+@pytest.mark.process
 async def test_program_sees_nothing_of_the_engines_environment_but_the_usual(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AMX_TOKEN", "s3cret")
     program = python("import os; print(sorted(os.environ))", environment={"MINE": "1"})
@@ -224,6 +228,7 @@ async def test_program_sees_nothing_of_the_engines_environment_but_the_usual(mon
         assert "MINE" in output and "PATH" in output and "AMX_TOKEN" not in output
 
 
+@pytest.mark.process
 @pytest.mark.fault
 async def test_program_past_its_time_is_ended_with_everything_it_started(tmp_path: Path) -> None:
     code = f"""
@@ -240,6 +245,7 @@ time.sleep(600)
         await until(lambda: not alive(child))
 
 
+@pytest.mark.process
 @pytest.mark.fault
 async def test_program_that_ends_and_leaves_another_behind_leaves_nothing(tmp_path: Path) -> None:
     code = """
@@ -253,6 +259,7 @@ print(child.pid)
         await until(lambda: not alive(int(result.output)))
 
 
+@pytest.mark.process
 @pytest.mark.fault
 async def test_program_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
     code = "import os, time; print(os.getpid(), flush=True); time.sleep(600)"
@@ -264,6 +271,7 @@ async def test_program_that_nobody_waits_for_is_ended(tmp_path: Path) -> None:
         await until(lambda: not io.stats().providers["tools"].in_flight)
 
 
+@pytest.mark.process
 async def test_program_that_writes_too_much_is_ended() -> None:
     code = "import sys\nwhile True: sys.stdout.write('x' * 10000)"
     async with workshop() as (io, tools):
@@ -274,6 +282,7 @@ async def test_program_that_writes_too_much_is_ended() -> None:
         assert len(result.errors) == 1000 and result.errors.endswith(b"end")
 
 
+@pytest.mark.process
 async def test_program_that_cannot_be_started_says_why(tmp_path: Path) -> None:
     async with workshop() as (io, tools):
         for program in (
