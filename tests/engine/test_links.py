@@ -519,6 +519,24 @@ async def test_credit_granted_later_replaces_the_first_value(rig: Rig) -> None:
     assert worker.waiting == 1
 
 
+async def test_credit_goes_round_the_agents_that_wait_for_it(rig: Rig) -> None:
+    worker = await rig.worker(agent("busy"), agent("other"), agent("third"), credit=1)
+    client = await rig.client()
+    for key in range(20):
+        client.request("busy", key=str(key))
+    for key in range(3):
+        client.request("other", key=str(key))
+    client.request("third")
+    ran = []
+    for _ in range(24):
+        work = await worker.work()
+        ran.append(work.message.agent)
+        work.succeed()
+    assert ran[1:8].count("other") == 3
+    assert ran[1:5].count("third") == 1
+    assert ran.count("busy") == 20
+
+
 async def test_credit_of_a_full_link_does_not_hold_up_another(rig: Rig) -> None:
     full = await rig.worker(agent("echo"), credit=1)
     free = await rig.worker(agent("echo"), credit=100)

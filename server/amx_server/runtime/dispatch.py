@@ -213,19 +213,29 @@ class Dispatcher:
         link.starved = False
         if link.pending_events:
             self.events.send_pending(link)
-        for agent in link.hosted:
-            ready = agent.ready
-            if not ready or agent.active is None or link not in agent.active.hosts:
-                continue
-            for _ in range(len(ready)):  # each once: one that cannot move to this link goes back into the queue
+        hosted = link.hosted
+        first = link.turn % len(hosted) if hosted else 0
+        # Each instance once: one that cannot move to this link goes back into the queue.
+        waiting = [
+            (agent, len(agent.ready))
+            for agent in hosted[first:] + hosted[:first]
+            if agent.ready and agent.active is not None and link in agent.active.hosts
+        ]
+        while waiting:
+            again = []
+            for agent, left in waiting:  # in turns: an agent with many ready instances leaves room for the others
                 if not link.accepting or link.in_flight >= link.credit:
-                    break
-                instance = ready.pop()
-                if instance is None:
-                    break
-                self.advance(instance)
-            if ready:
-                link.starved = True
+                    link.starved = True
+                    link.turn = hosted.index(agent)
+                    return
+                instance = agent.ready.pop()
+                if instance is not None:
+                    self.advance(instance)
+                if left > 1:
+                    again.append((agent, left - 1))
+                elif agent.ready:
+                    link.starved = True
+            waiting = again
         if link.pending_events:
             link.starved = True
 

@@ -161,6 +161,7 @@ class LinkSession:
         self.calls: dict[int, LinkCall] = {}
         self.hosted: list[Agent] = []
         self.starved = False  # an instance waits for credit here
+        self.turn = 0  # position in `hosted` of the agent that is next when credit comes
         self.open = True  # not ended; may have lost its connection
         self.accepting = True  # may be given new invocations
         self.draining = False
