@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check demo conformance bench bench-peers bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check ts demo conformance bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,12 +49,25 @@ format: setup ## put every file into the project's format
 types: setup ## mypy --strict
 	@$(BIN)/mypy
 
-proto: ## generate the stubs in sdk-python/amx from proto/
+proto: ## generate the stubs in sdk-python/amx from proto/, and in sdk-ts/src/gen where there is Node
 	@$(PYTHON) scripts/generate_stubs.py
+	@if [ -d sdk-ts/node_modules ]; then npm --prefix sdk-ts run --silent stubs; fi
 
 proto-check: setup ## contracts: stubs current, lint, format, nothing broken since the last commit on main
 	@$(PYTHON) scripts/generate_stubs.py --check
 	@$(BIN)/python scripts/check_protos.py
+
+ts: setup sdk-ts/node_modules/.ready ## the TypeScript SDK: stubs current, build, lint, types, tests
+	@npm --prefix sdk-ts run --silent stubs:check
+	@npm --prefix sdk-ts run --silent build
+	@npm --prefix sdk-ts run --silent lint
+	@npm --prefix sdk-ts run --silent types
+	@npm --prefix sdk-ts test --silent
+
+sdk-ts/node_modules/.ready: sdk-ts/package.json sdk-ts/package-lock.json
+	@command -v npm >/dev/null || { echo "The TypeScript SDK needs Node 20 or newer, with npm." >&2; exit 1; }
+	@npm --prefix sdk-ts ci --no-audit --no-fund --loglevel=error
+	@touch $@
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)
@@ -82,5 +95,5 @@ ci: ## what runs for every change
 	@.ci/run
 
 clean: ## remove environments, caches and build outputs
-	rm -rf .venv .venv-proto .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .amx
+	rm -rf sdk-ts/node_modules sdk-ts/dist .venv .venv-proto .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .amx
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import tomllib
@@ -94,3 +95,17 @@ def test_lock_pins_with_hashes_and_names_no_host() -> None:
     entries = re.findall(r"^\S+==\S+.*(?:\n    --hash=sha256:[0-9a-f]{64}.*)+", text, re.MULTILINE)
     assert len(entries) == sum("==" in line for line in text.splitlines())
     assert "://" not in text
+
+
+@pytest.mark.parametrize(
+    ("heading", "kind"),
+    [("The TypeScript SDK", "dependencies"), ("Development of the TypeScript SDK", "devDependencies")],
+)
+def test_typescript_dependency_has_its_reason_bounds_and_place_in_the_lock_file(heading: str, kind: str) -> None:
+    wanted = json.loads((ROOT / "sdk-ts" / "package.json").read_text())[kind]
+    _, _, section = DOCUMENT.read_text().partition(f"## {heading}\n")
+    reasons = set(re.findall(r"^- `([^`]+)`: \S", section.partition("\n## ")[0], re.MULTILINE))
+    assert reasons == set(wanted)
+    assert all(re.match(r"[~^]?\d|>=\S+ <\d", bounds) for bounds in wanted.values())
+    locked = json.loads((ROOT / "sdk-ts" / "package-lock.json").read_text())["packages"]
+    assert not {name for name in wanted if f"node_modules/{name}" not in locked}

@@ -9,7 +9,6 @@ import { build } from "esbuild";
 const root = dirname(dirname(fileURLToPath(import.meta.url)));
 const tsc = createRequire(import.meta.url).resolve("typescript/bin/tsc");
 
-
 for (const [format, type] of [
   ["esm", "module"],
   ["cjs", "commonjs"],
