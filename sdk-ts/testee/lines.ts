@@ -4,9 +4,10 @@ import { createInterface } from "node:readline";
 import { fromBinary, fromJson, toBinary, toJson } from "@bufbuild/protobuf";
 import { EngineBuilder } from "../src/engine/builder.js";
 import { LinkFrameSchema } from "../src/gen/amx/v1/link_pb.js";
+import { StillEnvironment } from "../src/testing/still.js";
 import { type Connection, type ConnectionEvents, ConnectionLost, type Connector } from "../src/transport/connection.js";
+import { consoleLog, nodeEnvironment } from "../src/transport/node.js";
 import { hosting } from "./hosting.js";
-import { StillEnvironment } from "./still.js";
 
 const PATIENCE_MS = 1e12;
 const DRAIN_MS = 30_000;
@@ -61,7 +62,7 @@ class LineConnection implements Connection {
 
 /** Serves the lines of conformance/README.md until `stop`, or the end of input. */
 export async function serveLines(agents: readonly object[], credit: number): Promise<void> {
-  const environment = new StillEnvironment();
+  const environment = new StillEnvironment(consoleLog, nodeEnvironment());
   let connection: LineConnection | undefined;
   const connector: Connector = {
     address: "the other end of standard input and output",

@@ -20,7 +20,7 @@ import { AmxError, Code, InvalidInput } from "../errors.js";
 import { Link } from "../host/link.js";
 import type { Environment } from "../protocol/environment.js";
 import type { Software } from "../protocol/link-protocol.js";
-import type { WirePayload } from "../protocol/wire.js";
+import { DURABILITY, type WirePayload } from "../protocol/wire.js";
 import type { Connector } from "../transport/connection.js";
 import { RemoteMemory } from "./memory.js";
 import { specOf } from "./spec-of.js";
@@ -175,7 +175,8 @@ export class AmxEngine {
    */
   async send(agent: string | AgentReference, content?: unknown, options: AskOptions = {}): Promise<Receipt> {
     const message = outgoing(agent, content, options);
-    if (!message.messageId && options.durable !== false) message.messageId = `${this.idPrefix}-${++this.sent}`;
+    if (!message.messageId && message.durability !== DURABILITY.VOLATILE)
+      message.messageId = `${this.idPrefix}-${++this.sent}`;
     return this.connectedLink().calls.send(message, callOptions(options));
   }
 

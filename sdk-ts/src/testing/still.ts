@@ -1,7 +1,6 @@
-// Node as the SDK's environment, but for its clock, which stands still until it is moved.
+// An environment whose clock stands still until it is moved. Needs no Node.
 
-import type { Environment, Timer } from "../src/protocol/environment.js";
-import { consoleLog, nodeEnvironment } from "../src/transport/node.js";
+import type { Environment, LogLevel, Timer } from "../protocol/environment.js";
 
 const QUIET_ROUNDS = 4; // what is due runs in the round after the one that notices it
 
@@ -18,15 +17,18 @@ export class StillEnvironment implements Environment {
   private readonly due = new Set<Due>();
   private noticed = 0; // what has happened so far
 
-  constructor() {
-    const node = nodeEnvironment(consoleLog);
-    this.host = node.host;
-    this.language = node.language;
-    this.randomId = node.randomId;
+  /** log: where the SDK's lines go; nowhere unless given. */
+  constructor(log: Environment["log"] = () => {}, place: { host?: string; language?: string } = {}) {
+    this.log = log;
+    this.host = place.host ?? "test";
+    this.language = place.language ?? "typescript";
   }
 
-  readonly randomId: () => string;
-  readonly log = consoleLog;
+  readonly log: (level: LogLevel, message: string, error?: unknown) => void;
+
+  randomId(): string {
+    return crypto.randomUUID().replaceAll("-", "");
+  }
 
   now(): number {
     return this.clock;
@@ -45,16 +47,27 @@ export class StillEnvironment implements Environment {
 
   defer(callback: () => void): void {
     this.noticed += 1;
-    setImmediate(callback);
+    soon(callback);
   }
 
   /** Resolves when nothing is left to do without further input or time. */
   async settle(): Promise<void> {
     for (let quiet = 0; quiet < QUIET_ROUNDS; ) {
       const before = this.noticed;
-      await new Promise((resolve) => setImmediate(resolve));
+      await new Promise<void>((resolve) => soon(resolve));
       quiet = this.noticed === before ? quiet + 1 : 0;
     }
+  }
+
+  /** Moves the clock at once, and then does what fell due meanwhile. */
+  async jump(ms: number): Promise<void> {
+    this.clock += ms;
+    for (const one of [...this.due].filter(({ at }) => at <= this.clock).sort((left, right) => left.at - right.at)) {
+      if (this.due.delete(one)) {
+        one.callback();
+      }
+    }
+    await this.settle();
   }
 
   /** Moves the clock from one due time to the next, and lets everything happen at each. */
@@ -81,3 +94,9 @@ export class StillEnvironment implements Environment {
     await this.settle();
   }
 }
+
+/** Calls back when what is ready now has run. */
+const soon: (callback: () => void) => void =
+  typeof setImmediate === "function"
+    ? (callback) => void setImmediate(callback)
+    : (callback) => void setTimeout(callback, 0);

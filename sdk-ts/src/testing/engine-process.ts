@@ -1,0 +1,125 @@
+// A real engine, as a process of its own, for tests. Needs Node, and the engine: `pip install amx-engine`.
+
+import { type ChildProcess, spawn } from "node:child_process";
+import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { connect, createServer } from "node:net";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+const READY_MS = 30_000;
+const STOP_MS = 10_000;
+const RETRY_MS = 50;
+
+/** How an engine is started. */
+export interface EngineProcessOptions {
+  /** The command that starts it, with its first arguments; `AMX_COMMAND` (split at spaces), or `amx`, unless given. */
+  command?: readonly string[];
+  /** Where it stores; in a temporary folder, which is removed at the end, unless given. */
+  dataDir?: string;
+  /** Sections of its configuration besides. */
+  config?: Readonly<Record<string, unknown>>;
+  /** Its output, line by line. */
+  onLine?: (line: string) => void;
+}
+
+/** An engine that runs. */
+export class EngineProcess {
+  private constructor(
+    /** `host:port`, for `withAddress`. */
+    readonly address: string,
+    private readonly child: ChildProcess,
+    private readonly folder: string,
+    private readonly ended: Promise<void>,
+  ) {}
+
+  /** Starts an engine, and resolves when it takes links. Rejects, with its last lines, if it does not within 30 s. */
+  static async start(options: EngineProcessOptions = {}): Promise<EngineProcess> {
+    const [program = "amx", ...first] = options.command ?? process.env["AMX_COMMAND"]?.split(" ") ?? ["amx"];
+    const folder = await mkdtemp(join(tmpdir(), "amx-"));
+    const port = await freePort();
+    const address = `127.0.0.1:${port}`;
+    const config = {
+      http: { enabled: false },
+      logging: { level: "warning" },
+      ...options.config,
+      grpc: { port },
+      storage: { path: join(options.dataDir ?? folder, "amx.db") },
+    };
+    await writeFile(join(folder, "engine.json"), JSON.stringify(config));
+    const child = spawn(program, [...first, "serve", "--config", join(folder, "engine.json")], {
+      stdio: ["ignore", "pipe", "pipe"],
+    });
+    const lines: string[] = [];
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding("utf8").on("data", (text: string) => {
+        for (const line of text.split("\n").filter((one) => one !== "")) {
+          lines.push(line);
+          lines.splice(0, lines.length - 20);
+          options.onLine?.(line);
+        }
+      });
+    }
+    let over: string | undefined;
+    const ended = new Promise<void>((resolve) => {
+      child.once("error", (error) => {
+        over = error.message;
+        resolve();
+      });
+      child.once("exit", (code, signal) => {
+        over = `it ended with ${signal ?? code}`;
+        resolve();
+      });
+    });
+    const engine = new EngineProcess(address, child, folder, ended);
+    const deadline = Date.now() + READY_MS;
+    while (!(await answers(port))) {
+      if (over !== undefined || Date.now() > deadline) {
+        await engine.stop();
+        throw new Error(`the engine did not start: ${over ?? "no answer in time"}\n${lines.join("\n")}`);
+      }
+    }
+    return engine;
+  }
+
+  /** Stops it politely; kills it if it does not stop within 10 s. */
+  async stop(): Promise<void> {
+    this.child.kill("SIGTERM");
+    const killer = setTimeout(() => this.child.kill("SIGKILL"), STOP_MS);
+    await this.ended;
+    clearTimeout(killer);
+    await rm(this.folder, { recursive: true, force: true });
+  }
+
+  /** Ends it without a word, as a crash would. Its data stay if `dataDir` was given. */
+  async kill(): Promise<void> {
+    this.child.kill("SIGKILL");
+    await this.stop();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.stop();
+  }
+}
+
+/** Whether something listens there. */
+function answers(port: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect(port, "127.0.0.1");
+    socket.once("connect", () => {
+      socket.destroy();
+      resolve(true);
+    });
+    socket.once("error", () => void setTimeout(() => resolve(false), RETRY_MS));
+  });
+}
+
+async function freePort(): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const server = createServer();
+    server.once("error", reject);
+    server.listen(0, "127.0.0.1", () => {
+      const { port } = server.address() as { port: number };
+      server.close(() => resolve(port));
+    });
+  });
+}
