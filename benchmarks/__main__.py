@@ -76,6 +76,9 @@ def _measure(options: argparse.Namespace) -> int:
             print(f"{system.name}: {system.about}.")
     for name, why in results.absent.items():
         print(f"{name}: not measured, {why}. `python -m benchmarks peers-install` installs what is missing.")
+    for row in rows:
+        if row.load in results.skipped:
+            print(f"{row.id}: skipped, {results.skipped[row.load]}.")
     for failure in results.failures:
         print(f"FAILED {failure}", file=sys.stderr)
     print(f"Repeat: make bench, or python -m benchmarks {' '.join(sys.argv[1:])}".rstrip())

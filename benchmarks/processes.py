@@ -21,6 +21,10 @@ class BenchmarkError(Exception):
     """A benchmark could not be run; the text says which process failed, where, and the end of its log."""
 
 
+class Absent(BenchmarkError):
+    """One load cannot be measured here; the text says what is missing, and how to get it."""
+
+
 def free_port() -> int:
     """A TCP port of the loopback interface that was free a moment ago."""
     with socket.socket() as probe:

@@ -9,6 +9,7 @@ Better = Literal["higher", "lower"]
 Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances",
     "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
+    "typescript",
 ]  # fmt: skip
 Figure = Literal[
     "rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes", "overhead_us", "pause_p999_ms", "ratio"
@@ -109,6 +110,15 @@ ROWS: tuple[Row, ...] = (
         "higher",
         5_000,
         Load("clients", 64),
+    ),
+    Row(
+        "ts_rr_256",
+        "typescript",
+        "request-reply with a TypeScript worker, 256 in flight",
+        "/s",
+        "higher",
+        20_000,
+        Load("typescript", 256),
     ),
     Row(
         "durable_64",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from benchmarks.load import Figures, medians
-from benchmarks.processes import BenchmarkError
+from benchmarks.processes import Absent, BenchmarkError
 from benchmarks.rows import Load, Ratio, Row
 from benchmarks.systems import System, running
 
@@ -32,6 +32,7 @@ class Results:
 
     rounds: dict[tuple[str, Load], list[Figures]] = field(default_factory=dict)
     absent: dict[str, str] = field(default_factory=dict)  # system -> why it could not be measured
+    skipped: dict[Load, str] = field(default_factory=dict)  # what it would have needed
     failures: list[str] = field(default_factory=list)
 
     def value(self, system: str, row: Row) -> float | None:
@@ -86,6 +87,8 @@ async def _measure(system: System, loads: Collection[Load], effort: Effort, resu
         for load in loads:
             try:
                 figures = await started.measure(load, warmup_s=effort.warmup_s, seconds=effort.seconds)
+            except Absent as why:
+                results.skipped[load] = str(why)
             except BenchmarkError as error:
                 results.failures.append(f"{system.name}, {load}: {error}")
             else:

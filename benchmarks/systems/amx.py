@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import secrets
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +18,7 @@ import yaml
 
 from benchmarks import child
 from benchmarks.load import Figures, closed_loop, payloads
-from benchmarks.processes import ROOT, Child, Process, free_port
+from benchmarks.processes import ROOT, Absent, Child, Process, free_port
 from benchmarks.rows import Load
 from benchmarks.systems import Running, System, role_and_arguments, role_argv
 
@@ -51,7 +52,7 @@ class Amx(System):
                 Child("worker", role_argv(sys.executable, "amx", "worker", address), directory, environment) as worker,
                 Child("client", role_argv(sys.executable, "amx", "client", address), directory, environment) as client,
             ):
-                yield RunningAmx(worker, client, directory, environment)
+                yield RunningAmx(worker, client, address, directory, environment)
 
 
 def _configuration(port: int, token: str, directory: Path) -> dict[str, Any]:
@@ -70,9 +71,12 @@ def _configuration(port: int, token: str, directory: Path) -> dict[str, Any]:
 class RunningAmx(Running):
     """A running engine with its worker and its client."""
 
-    def __init__(self, worker: Child, client: Child, directory: Path, environment: dict[str, str]) -> None:
+    def __init__(
+        self, worker: Child, client: Child, address: str, directory: Path, environment: dict[str, str]
+    ) -> None:
         self._worker = worker
         self._client = client
+        self._address = address
         self._directory = directory
         self._environment = environment
 
@@ -91,8 +95,23 @@ class RunningAmx(Running):
                 return dict(figures)
         if load.kind == "publish":
             return await self._publish(load, window)
+        if load.kind == "typescript":
+            return await self._typescript(load, window)
         figures = await self._client.ask(load.kind, in_flight=load.in_flight, **window)
         return dict(figures)
+
+    async def _typescript(self, load: Load, window: dict[str, float]) -> Figures:
+        """Requests to an agent that a worker on Node hosts; the Python worker has nothing to do meanwhile."""
+        node = shutil.which("node")
+        if node is None:
+            raise Absent("there is no node here")
+        package = ROOT / "sdk-ts"
+        if not (package / "dist" / "esm" / "index.js").is_file():
+            raise Absent("the TypeScript SDK is not built; `make ts` does that")
+        argv = [node, str(package / "benchmarks" / "worker.mjs")]
+        async with Child("typescript", argv, self._directory, {**self._environment, "AMX_ADDRESS": self._address}):
+            figures = await self._client.ask("typescript", in_flight=load.in_flight, **window)
+            return dict(figures)
 
     async def _publish(self, load: Load, window: dict[str, float]) -> Figures:
         """Events published by the client, deliveries counted in the worker while the client is past its warm-up."""
@@ -179,6 +198,7 @@ async def _client(address: str) -> None:
             {
                 "request": loads.request,
                 "clients": loads.clients,
+                "typescript": loads.typescript,
                 "durable_request": loads.durable_request,
                 "send": loads.send,
                 "memory": loads.memory,
@@ -208,6 +228,10 @@ class Loads:
     async def request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Volatile request-reply."""
         return await self._closed_loop("Echo", "echo", in_flight, warmup_s, seconds)
+
+    async def typescript(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
+        """Volatile request-reply with the worker on Node."""
+        return await self._closed_loop("EchoTs", "echo", in_flight, warmup_s, seconds)
 
     async def durable_request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Request-reply, the message on disk before it is handled and the reply before it is seen."""
