@@ -103,7 +103,10 @@ class GrpcConnection implements Connection {
   }
 
   send(frame: Uint8Array, taken: () => void): void {
-    if (!this.over) this.call.write(frame, taken);
+    if (this.over) return;
+    this.call.write(frame, (error?: Error | null) => {
+      if (!error) taken(); // else `status` tells the rest
+    });
   }
 
   close(): void {

@@ -18,7 +18,8 @@ const STARTUP_MS = 30_000;
 /** One engine, on a port and a store of its own. */
 export class EngineProcess {
   readonly address: string;
-  private readonly folder = mkdtempSync(join(tmpdir(), "amx-ts-"));
+  /** Where it stores; gone with `stop`. */
+  readonly folder = mkdtempSync(join(tmpdir(), "amx-ts-"));
   private readonly port: number;
   private process: ChildProcess | undefined;
   private output = "";
@@ -27,11 +28,11 @@ export class EngineProcess {
     this.port = port;
     this.address = `127.0.0.1:${port}`;
     const config = {
-      grpc: { port },
+      grpc: { port, ...(settings["grpc"] as object | undefined) },
       http: { enabled: false },
       storage: { path: join(this.folder, "amx.db") },
       logging: { level: "warning" },
-      ...settings,
+      ...Object.fromEntries(Object.entries(settings).filter(([name]) => name !== "grpc")),
     };
     writeFileSync(join(this.folder, "amx-config.yaml"), JSON.stringify(config));
   }
