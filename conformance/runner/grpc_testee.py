@@ -89,18 +89,23 @@ class GrpcTestee(ConnectingTestee):
             raise
 
     async def accept(self, within: float) -> _ServerWire:
+        until = asyncio.get_running_loop().time() + within
+        while (wire := await self._next(until - asyncio.get_running_loop().time())).over:
+            pass  # it was given up before anybody took it
+        wire.testee = self
+        return wire
+
+    async def _next(self, within: float) -> _ServerWire:
         coming = asyncio.ensure_future(self._server.incoming.get())
         ending = asyncio.ensure_future(self._process.wait())
-        await asyncio.wait((coming, ending), timeout=within, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((coming, ending), timeout=max(within, 0), return_when=asyncio.FIRST_COMPLETED)
         ending.cancel()
         if not coming.done():
             coming.cancel()
             if self._process.code is not None:
                 raise Broken(f"the testee has ended with exit code {self._process.code}")
             raise CaseFailure("expected the SDK to connect; it did not in time")
-        wire = coming.result()
-        wire.testee = self
-        return wire
+        return coming.result()
 
     async def wants_connection(self, within: float) -> bool:
         return not self._server.incoming.empty()
@@ -150,6 +155,11 @@ class _ServerWire:
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._ending = asyncio.Event()
         self._ended = asyncio.Event()
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self._ended.is_set()
 
     async def pump(self) -> None:
         """Reads until either side ends it."""

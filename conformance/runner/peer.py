@@ -73,6 +73,11 @@ class Trace:
         """Adds a frame. arrow: who says it to whom."""
         self.add(f"{arrow} {json_text.dump(shown(_brief(decode(frame))))}")
 
+    def clear(self) -> None:
+        """Forgets everything."""
+        self._lines.clear()
+        self._count = 0
+
     def lines(self) -> list[str]:
         """The lines that are kept."""
         left_out = self._count - len(self._lines)

@@ -49,9 +49,11 @@ class _Invocation:
 
 
 class ScriptedEngine(Peer):
-    """Plays the engine for one case."""
+    """Plays the engine for one case. again: the SDK has been connected before."""
 
-    def __init__(self, testee: TesteeLink, case: Case, trace: Trace, bindings: Bindings) -> None:
+    def __init__(
+        self, testee: TesteeLink, case: Case, trace: Trace, bindings: Bindings, *, again: bool = False
+    ) -> None:
         super().__init__("sdk", trace, bindings, answer_pings=case.answer_pings)
         self.testee = testee
         self.case = case
@@ -71,7 +73,7 @@ class ScriptedEngine(Peer):
         self._next_epoch = _FIRST_EPOCH
         self._last_call = 0
         self._sessions = 0
-        self._connections = 0
+        self._connections = int(again)
         self._token = ""
         self._clock_ms = 0
         self._heartbeat_ms = _HEARTBEAT_MS
@@ -420,6 +422,11 @@ class ScriptedEngine(Peer):
             raise CaseFailure(self.violation)
         if code:
             raise CaseFailure(f"the testee stopped with exit code {code}, 0 is what a polite stop ends with")
+
+    async def leave(self) -> None:
+        """The end of a case after which the SDK goes on: its session is lost. Raises CaseFailure."""
+        self._check()
+        await self.disconnect("lost")
 
     async def finish(self, within: float) -> None:
         """The end of a case that went well: a polite stop, if there is one to be had. Raises CaseFailure."""

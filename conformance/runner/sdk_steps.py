@@ -22,10 +22,14 @@ START_SECONDS = 30.0
 _QUIET_SECONDS = 0.3
 
 
-async def carry_out(case: Case, testee: TesteeLink, trace: Trace) -> None:
-    """Runs the case to its end. Raises CaseFailure if the SDK fails it, Broken if the testee broke down."""
+async def carry_out(case: Case, testee: TesteeLink, trace: Trace, *, again: bool = False, leave: bool = False) -> None:
+    """Runs the case to its end. Raises CaseFailure if the SDK fails it, Broken if the testee broke down.
+
+    again: the SDK has lost an earlier session, and waits before it connects anew.
+    leave: the connection is lost at the end and the SDK is not stopped, so that another session may follow.
+    """
     bindings: Bindings = {}
-    engine = ScriptedEngine(testee, case, trace, bindings)
+    engine = ScriptedEngine(testee, case, trace, bindings, again=again)
     first = True
 
     def patience(step: Step) -> float:
@@ -51,7 +55,10 @@ async def carry_out(case: Case, testee: TesteeLink, trace: Trace) -> None:
                 first = False
         trace.add("[the end]")
         try:
-            await engine.finish(2 * DEFAULT_WITHIN)
+            if leave:
+                await engine.leave()
+            else:
+                await engine.finish(2 * DEFAULT_WITHIN)
         except CaseFailure as failure:
             raise CaseFailure(f"at the end: {failure}") from None
     finally:

@@ -125,6 +125,11 @@ class StdioTestee:
         pipe = asyncio.subprocess.PIPE
         return cls(await Process.start([*command, "--stdio"], stdin=pipe, stdout=pipe, env=env or {}))
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+        return not self._over.is_set() and self._process.code is None
+
     async def accept(self, within: float) -> _StdioWire:
         if not await self._happens(self._wanted, within):
             self._check_alive()

@@ -13,6 +13,10 @@ class TesteeLink(Protocol):
     manual_time: bool
     """Whether its clock moves by `advance` only."""
 
+    @property
+    def alive(self) -> bool:
+        """Whether its process runs."""
+
     async def accept(self, within: float) -> Wire:
         """The next connection that it asks for. Raises CaseFailure if it asks for none, Broken if it is dead."""
 
@@ -27,6 +31,9 @@ class TesteeLink(Protocol):
 
     async def stopped(self, within: float) -> int:
         """Returns its exit code when it has stopped. Raises CaseFailure if it does not."""
+
+    async def kill(self) -> None:
+        """Ends it without asking."""
 
     def complaints(self) -> list[str]:
         """The last lines of its standard error."""

@@ -70,6 +70,7 @@ class FakeSdk:
     """Hosts `Counter`, whose handler `add` adds to the memory `total`, and `Echo`. What it does can be replaced."""
 
     manual_time = True
+    alive = True
 
     def __init__(self) -> None:
         self.received = 0
@@ -111,6 +112,9 @@ class FakeSdk:
     async def stopped(self, within: float) -> int:
         await self._ended.wait()
         return self.exit_code
+
+    async def kill(self) -> None:
+        self._ended.set()
 
     def complaints(self) -> list[str]:
         return []
