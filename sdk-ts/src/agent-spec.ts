@@ -103,7 +103,7 @@ export interface HandlerRun {
   /** What is handled. For a delivered event: topic, attributes as headers, publisher as sender. */
   readonly message: IncomingMessage;
   /** Its number on this link; calls made for it name it. */
-  readonly invocationId: number;
+  readonly invocationId: number | bigint;
   /** 1 for the first. */
   readonly attempt: number;
   /** Milliseconds until it must end, at least 0; undefined without a deadline. */
@@ -134,7 +134,7 @@ export interface CallOptions {
   /** Milliseconds until it must have an outcome; 0 or absent: the engine's default. */
   timeoutMs?: number;
   /** On whose behalf; 0 or absent: nobody's. */
-  invocationId?: number;
+  invocationId?: number | bigint;
   /** Gives the call up when it aborts: the promise rejects with the signal's reason, and the engine is told. */
   signal?: AbortSignal;
 }

@@ -86,7 +86,7 @@ export class Context<Memory = Readonly<Record<string, unknown>>> {
   }
 
   /** Number of the invocation on this link. */
-  get invocationId(): number {
+  get invocationId(): number | bigint {
     return this.run.invocationId;
   }
 

@@ -1,6 +1,8 @@
 // AmxEngine: an application's way to an engine. Hosts agents, sends, requests, streams, publishes, subscribes.
 // Nothing here needs Node; how an engine is reached is the builder's business.
 
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import type { AgentSpec, CallOptions } from "../agent-spec.js";
 import type { CallLimits, Publication, Receipt } from "../authoring/context.js";
 import { type Duration, milliseconds } from "../authoring/durations.js";

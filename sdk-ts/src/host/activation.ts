@@ -2,6 +2,7 @@
 
 import type { AgentInstance, AgentSpec } from "../agent-spec.js";
 import { AmxError, Code } from "../errors.js";
+import type { Id } from "../protocol/bytes.js";
 import type { WireMemoryImage } from "../protocol/wire.js";
 import type { Run } from "./runs.js";
 
@@ -14,7 +15,7 @@ import type { Run } from "./runs.js";
 export class Activation {
   readonly agent: AgentSpec;
   readonly key: string;
-  readonly epoch: number;
+  readonly epoch: Id;
   instance: AgentInstance | undefined;
   current = false;
   busy = false;
@@ -25,7 +26,7 @@ export class Activation {
   private image: readonly WireMemoryImage[] | undefined;
   private imageVersion = 0;
 
-  constructor(agent: AgentSpec, key: string, epoch: number, now: () => number) {
+  constructor(agent: AgentSpec, key: string, epoch: Id, now: () => number) {
     this.agent = agent;
     this.key = key;
     this.epoch = epoch;

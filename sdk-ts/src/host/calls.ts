@@ -13,7 +13,7 @@ import {
 } from "../protocol/codec.js";
 import type { Environment } from "../protocol/environment.js";
 import { errorFromFailure } from "../protocol/failures.js";
-import { type LinkProtocol, PendingCall } from "../protocol/link-protocol.js";
+import { type CallFacts, type LinkProtocol, PendingCall } from "../protocol/link-protocol.js";
 import type {
   IncomingMessage,
   OutgoingEvent,
@@ -369,10 +369,7 @@ export function register(
   });
 }
 
-function facts(
-  options: CallOptions,
-  repeatable: boolean,
-): { timeoutMs: number; invocationId: number; repeatable: boolean } {
+function facts(options: CallOptions, repeatable: boolean): CallFacts {
   const timeoutMs = options.timeoutMs ?? 0;
   return {
     timeoutMs: timeoutMs > 0 ? Math.max(1, Math.round(timeoutMs)) : 0,

@@ -4,6 +4,7 @@
 
 import type { AgentInstance, AgentSpec, EngineCalls, HandlerSpec } from "../agent-spec.js";
 import { AmxError, Code } from "../errors.js";
+import type { Id } from "../protocol/bytes.js";
 import {
   Item,
   type WireActivate,
@@ -55,8 +56,8 @@ export class AgentHost implements Host {
 
   private readonly deadlines: Deadlines;
   private readonly concurrency: number;
-  private activations = new Map<number, Activation>();
-  private jobs = new Map<number, Invocation | Delivery>();
+  private activations = new Map<Id, Activation>();
+  private jobs = new Map<Id, Invocation | Delivery>();
   private readonly under = new Set<Run>(); // suspended
   private held: Delivery[] = []; // they wait for suspended targets to end
   private delivering = 0; // suspended targets
@@ -77,7 +78,7 @@ export class AgentHost implements Host {
 
   // What the link asks for
 
-  invoke(id: number, invoke: WireInvoke): void {
+  invoke(id: Id, invoke: WireInvoke): void {
     let activation = this.activations.get(invoke.epoch);
     if (activation === undefined) {
       const { agent: name, key } = invoke.message;
@@ -94,7 +95,7 @@ export class AgentHost implements Host {
     this.beginInvocation(run);
   }
 
-  deliver(id: number, deliver: WireDeliver): void {
+  deliver(id: Id, deliver: WireDeliver): void {
     const agent = this.agents.get(deliver.agent);
     const handler = agent?.handlers.get(deliver.handler);
     if (agent === undefined || handler === undefined) {
@@ -135,15 +136,15 @@ export class AgentHost implements Host {
     activation.hold(activate.memory, activate.memoryVersion);
   }
 
-  deactivate(epochs: readonly number[]): void {
+  deactivate(epochs: readonly Id[]): void {
     for (const epoch of epochs) this.activations.delete(epoch);
   }
 
-  cancel(id: number, reason: string): void {
+  cancel(id: Id, reason: string): void {
     this.jobs.get(id)?.stop(new AmxError(Code.CANCELLED, "CANCELLED", `cancelled: ${reason || "no reason given"}`));
   }
 
-  grantChunks(id: number, chunks: number): void {
+  grantChunks(id: Id, chunks: number): void {
     const job = this.jobs.get(id);
     if (!(job instanceof Invocation)) return;
     job.window += chunks;
@@ -402,7 +403,7 @@ export class AgentHost implements Host {
     this.passOn(run.activation);
   }
 
-  private jobEnded(id: number): void {
+  private jobEnded(id: Id): void {
     this.jobs.delete(id);
     if (this.empty.length) this.reportEmpty();
   }
@@ -485,13 +486,7 @@ export class AgentHost implements Host {
     this.complete(run.invocationId, run.invoke, failure, dropped, Math.round((stopwatch() - run.started) * 1000));
   }
 
-  private complete(
-    id: number,
-    invoke: WireInvoke,
-    failure: WireFailure | AmxError,
-    dropped = false,
-    duration = 0,
-  ): void {
+  private complete(id: Id, invoke: WireInvoke, failure: WireFailure | AmxError, dropped = false, duration = 0): void {
     const writer = this.protocol.begin(id, 512);
     writer.varint(COMPLETE);
     const start = writer.begin(512);
@@ -523,7 +518,7 @@ export class AgentHost implements Host {
         break;
       }
       delivery.next++;
-      const activation = this.activations.get(epochs[index] as number);
+      const activation = this.activations.get(epochs[index] as Id);
       if (activation === undefined || delivery.stopped !== undefined) {
         const error = delivery.stopped ?? notHere();
         this.reportFailure(delivery, index, plainFailure(error), activation === undefined);

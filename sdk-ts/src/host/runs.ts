@@ -2,6 +2,7 @@
 
 import type { AgentInstance, EngineCalls, HandlerRun, HandlerSpec } from "../agent-spec.js";
 import { AmxError, Code } from "../errors.js";
+import type { Id } from "../protocol/bytes.js";
 import { Writer } from "../protocol/bytes.js";
 import type { WireDeliver, WireInvoke } from "../protocol/codec.js";
 import type { Bucket, Expiring } from "../protocol/deadlines.js";
@@ -12,7 +13,7 @@ import type { AgentHost } from "./host.js";
 /** One handler at work on one message. */
 export abstract class Run implements HandlerRun, Expiring {
   readonly host: AgentHost;
-  readonly invocationId: number;
+  readonly invocationId: Id;
   readonly message: IncomingMessage;
   activation: Activation;
   spec: HandlerSpec | undefined; // not chosen yet
@@ -31,7 +32,7 @@ export abstract class Run implements HandlerRun, Expiring {
   staged: WireEffects | undefined;
   private controller: AbortController | undefined;
 
-  constructor(host: AgentHost, id: number, activation: Activation, message: IncomingMessage) {
+  constructor(host: AgentHost, id: Id, activation: Activation, message: IncomingMessage) {
     this.host = host;
     this.invocationId = id;
     this.activation = activation;
@@ -116,7 +117,7 @@ export class Invocation extends Run {
   /** Wakes the handler's stream when the window opens, or it is stopped. */
   reader: (() => void) | undefined;
 
-  constructor(host: AgentHost, id: number, activation: Activation, invoke: WireInvoke) {
+  constructor(host: AgentHost, id: Id, activation: Activation, invoke: WireInvoke) {
     super(host, id, activation, invoke.message);
     this.invoke = invoke;
     if (invoke.timeoutMs) this.deadline = host.now() + invoke.timeoutMs;
@@ -160,7 +161,7 @@ export class Target extends Run {
 /** A Deliver at work: a position in its list of targets, and what became of those before it. */
 export class Delivery {
   readonly host: AgentHost;
-  readonly id: number;
+  readonly id: Id;
   readonly deliver: WireDeliver;
   readonly handler: HandlerSpec;
   /** What the handler decoded the event to, or why it could not. */
@@ -173,7 +174,7 @@ export class Delivery {
   /** DeliveredTargets, written; most deliveries have nothing to report. */
   reports: Writer | undefined;
 
-  constructor(host: AgentHost, id: number, deliver: WireDeliver, handler: HandlerSpec) {
+  constructor(host: AgentHost, id: Id, deliver: WireDeliver, handler: HandlerSpec) {
     this.host = host;
     this.id = id;
     this.deliver = deliver;

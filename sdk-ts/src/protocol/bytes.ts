@@ -2,6 +2,9 @@
 
 import { AmxError, Code } from "../errors.js";
 
+/** A number that names something: a bigint where a number would not be exact. Ids are compared and kept, never counted. */
+export type Id = number | bigint;
+
 /** The bytes are not what they should be. */
 export class Malformed extends Error {}
 
@@ -77,11 +80,21 @@ export class Reader {
     throw new Malformed("a number of more than ten bytes");
   }
 
-  /** An unsigned number that must be exact: an id, an epoch, a sequence number. */
-  id(): number {
+  /** An unsigned number that must be exact and is counted with: a sequence number, a version. */
+  count(): number {
     const value = this.varint();
-    if (value < 0 || value > Number.MAX_SAFE_INTEGER) throw new Malformed("an id beyond 2^53");
+    if (value < 0 || value > Number.MAX_SAFE_INTEGER) throw new Malformed("a number beyond 2^53");
     return value;
+  }
+
+  /** An id, an epoch, a nonce: as it is, of up to 64 bits. */
+  id(): Id {
+    const start = this.pos;
+    const value = this.varint();
+    if (value >= 0 && value <= Number.MAX_SAFE_INTEGER) return value;
+    let exact = 0n;
+    for (let at = start, shift = 0n; at < this.pos; at++, shift += 7n) exact |= BigInt(this.data[at]! & 0x7f) << shift;
+    return BigInt.asUintN(64, exact);
   }
 
   bool(): boolean {
@@ -152,7 +165,7 @@ export class Reader {
   }
 
   /** Adds the numbers of a repeated field, packed or not. */
-  ids(tag: number, into: number[]): void {
+  ids(tag: number, into: Id[]): void {
     if ((tag & 7) === 2) {
       const outer = this.enter();
       while (this.pos < this.end) into.push(this.id());
@@ -243,11 +256,23 @@ export class Writer {
     this.pos += data.length;
   }
 
-  uint(tag: number, value: number): void {
+  uint(tag: number, value: Id): void {
     if (value) {
       this.varint(tag);
-      this.varint(value);
+      if (typeof value === "number") this.varint(value);
+      else this.long(value);
     }
+  }
+
+  /** A number of up to 64 bits without a tag. */
+  private long(value: bigint): void {
+    this.room(10);
+    let rest = value;
+    while (rest > 127n) {
+      this.buffer[this.pos++] = Number(rest & 127n) | 0x80;
+      rest >>= 7n;
+    }
+    this.buffer[this.pos++] = Number(rest);
   }
 
   int32(tag: number, value: number): void {

@@ -1,6 +1,7 @@
 // Items of a link as bytes: what passes often is read and written by hand, into and from the objects of wire.ts.
 // The rest (the handshake, definitions) goes through the generated stubs. Tests hold this against the stubs.
 
+import type { Id } from "./bytes.js";
 import { Malformed, Reader, type Writer } from "./bytes.js";
 import type {
   IncomingMessage,
@@ -51,7 +52,7 @@ export const Item = {
 export interface WireInvoke {
   readonly message: IncomingMessage;
   readonly attempt: number;
-  readonly epoch: number;
+  readonly epoch: Id;
   readonly timeoutMs: number;
   readonly memoryVersion: number;
   readonly memory: readonly WireMemoryImage[] | undefined;
@@ -63,14 +64,14 @@ export interface WireDeliver {
   readonly event: IncomingMessage;
   readonly agent: string;
   readonly handler: string;
-  readonly epochs: readonly number[];
+  readonly epochs: readonly Id[];
 }
 
 /** Activate: an activation that gets deliveries. */
 export interface WireActivate {
   readonly agent: string;
   readonly key: string;
-  readonly epoch: number;
+  readonly epoch: Id;
   readonly memoryVersion: number;
   readonly memory: readonly WireMemoryImage[];
 }
@@ -88,7 +89,7 @@ export interface WireReply {
 
 /** An item that arrived. `body` depends on `kind`. */
 export interface IncomingItem {
-  readonly id: number;
+  readonly id: Id;
   readonly kind: number;
   readonly body: unknown;
 }
@@ -141,9 +142,9 @@ export function decodeFrame(data: Uint8Array): IncomingFrame {
       items.push(decodeItem(reader));
       reader.leave(outer);
     } else if (tag === 16) {
-      seq = reader.id();
+      seq = reader.count();
     } else if (tag === 24) {
-      ack = reader.id();
+      ack = reader.count();
     } else {
       reader.skip(tag);
     }
@@ -152,7 +153,7 @@ export function decodeFrame(data: Uint8Array): IncomingFrame {
 }
 
 function decodeItem(reader: Reader): IncomingItem {
-  let id = 0;
+  let id: Id = 0;
   let kind = 0;
   let body: unknown;
   for (let tag = reader.tag(); tag; tag = reader.tag()) {
@@ -194,7 +195,7 @@ function decodeItem(reader: Reader): IncomingItem {
         break;
       case Item.PING:
       case Item.PONG:
-        body = decodeNumber(reader, number(1));
+        body = decodeNonce(reader);
         break;
       case Item.CANCEL:
         body = decodeText(reader);
@@ -214,7 +215,7 @@ function decodeItem(reader: Reader): IncomingItem {
 function decodeInvoke(reader: Reader): WireInvoke {
   let message = NO_MESSAGE;
   let attempt = 0;
-  let epoch = 0;
+  let epoch: Id = 0;
   let timeoutMs = 0;
   let memoryVersion = 0;
   let memory: WireMemoryImage[] | undefined;
@@ -237,7 +238,7 @@ function decodeInvoke(reader: Reader): WireInvoke {
         timeoutMs = reader.varint();
         break;
       case 40:
-        memoryVersion = reader.id();
+        memoryVersion = reader.count();
         break;
       case 50:
         memory = decodeMemory(reader);
@@ -481,8 +482,17 @@ function decodeGoAway(reader: Reader): { readonly reason: string; readonly deadl
   return { reason, deadlineMs };
 }
 
-function decodeEpochs(reader: Reader): number[] {
-  const epochs: number[] = [];
+function decodeNonce(reader: Reader): Id {
+  let nonce: Id = 0;
+  for (let tag = reader.tag(); tag; tag = reader.tag()) {
+    if (tag === 8) nonce = reader.id();
+    else reader.skip(tag);
+  }
+  return nonce;
+}
+
+function decodeEpochs(reader: Reader): Id[] {
+  const epochs: Id[] = [];
   for (let tag = reader.tag(); tag; tag = reader.tag()) {
     if (tag === 8 || tag === 10) reader.ids(tag, epochs);
     else reader.skip(tag);
@@ -494,7 +504,7 @@ function decodeDeliver(reader: Reader): WireDeliver {
   let event = NO_MESSAGE;
   let agent = "";
   let handler = "";
-  const epochs: number[] = [];
+  const epochs: Id[] = [];
   for (let tag = reader.tag(); tag; tag = reader.tag()) {
     switch (tag) {
       case 10: {
@@ -523,7 +533,7 @@ function decodeDeliver(reader: Reader): WireDeliver {
 function decodeActivate(reader: Reader): WireActivate {
   let agent = "";
   let key = "";
-  let epoch = 0;
+  let epoch: Id = 0;
   let memoryVersion = 0;
   let memory: WireMemoryImage[] = [];
   for (let tag = reader.tag(); tag; tag = reader.tag()) {
@@ -542,7 +552,7 @@ function decodeActivate(reader: Reader): WireActivate {
         epoch = reader.id();
         break;
       case 24:
-        memoryVersion = reader.id();
+        memoryVersion = reader.count();
         break;
       case 34:
         memory = decodeMemory(reader);
@@ -759,7 +769,7 @@ function decodeMemoryResult(reader: Reader): WireMemoryResult {
         entries.push(decodeEntry(reader));
         break;
       case 16:
-        version = reader.id();
+        version = reader.count();
         break;
       case 24:
         kind = reader.int32();

@@ -14,6 +14,7 @@ import {
   type Welcome,
   WelcomeSchema,
 } from "../gen/amx/v1/link_pb.js";
+import type { Id } from "./bytes.js";
 import { Malformed, Reader, Writer } from "./bytes.js";
 import {
   decodeFrame,
@@ -70,17 +71,17 @@ export class ProtocolViolation extends Error {}
 /** Runs what the engine asks for. Called in the order things arrived; must not throw. */
 export interface Host {
   /** Run a handler; answer with a Complete for `id`. */
-  invoke(id: number, invoke: WireInvoke): void;
+  invoke(id: Id, invoke: WireInvoke): void;
   /** Hand one event to many activations; answer with a Delivered for `id`. */
-  deliver(id: number, deliver: WireDeliver): void;
+  deliver(id: Id, deliver: WireDeliver): void;
   /** Prepare an activation for deliveries. */
   activate(activate: WireActivate): void;
   /** Forget activations. */
-  deactivate(epochs: readonly number[]): void;
+  deactivate(epochs: readonly Id[]): void;
   /** Stop an invocation or delivery. */
-  cancel(id: number, reason: string): void;
+  cancel(id: Id, reason: string): void;
   /** The reader of an invocation's stream takes this many chunks more. */
-  grantChunks(id: number, chunks: number): void;
+  grantChunks(id: Id, chunks: number): void;
   /** The session is gone: stop everything, answer nothing. */
   abandon(): void;
 }
@@ -106,7 +107,7 @@ export interface Software {
 /** A call waiting for its outcome. Subclasses say what happens then. */
 export abstract class PendingCall {
   id = 0;
-  invocationId = 0;
+  invocationId: Id = 0;
   operation = "";
   bucket: Bucket | undefined;
   /** The item as it was said, of calls that may be said again to an engine that forgot them. */
@@ -132,7 +133,7 @@ export interface CallFacts {
   /** 0: none on this side. */
   timeoutMs: number;
   /** 0: nobody's. */
-  invocationId: number;
+  invocationId: Id;
   /** Said again to an engine that forgot it. */
   repeatable: boolean;
 }
@@ -179,7 +180,7 @@ export class LinkProtocol {
   private readonly software: Software;
   private readonly credit: number;
 
-  private pending = new Map<number, PendingCall>();
+  private pending = new Map<Id, PendingCall>();
   private nextId = 1;
   private firstUnsent = 1;
   private draining = false;
@@ -381,7 +382,7 @@ export class LinkProtocol {
    * Begins an item in the frame being built. The caller writes its one field and calls `end` or `takeBack`, at once.
    * size: about how many bytes it takes.
    */
-  begin(id: number, size: number): Writer {
+  begin(id: Id, size: number): Writer {
     const writer = this.writer;
     this.itemStart = writer.pos;
     this.itemNextId = this.nextId;
@@ -689,7 +690,7 @@ export class LinkProtocol {
         this.host.activate(item.body as WireActivate);
         return;
       case Item.DEACTIVATE:
-        this.host.deactivate(item.body as readonly number[]);
+        this.host.deactivate(item.body as readonly Id[]);
         return;
       case Item.CREDIT:
         if (id) this.host.grantChunks(id, item.body as number);
@@ -701,7 +702,7 @@ export class LinkProtocol {
         const writer = this.begin(0, 16);
         writer.varint(Item.PONG * 8 + 2);
         const start = writer.begin(12);
-        writer.uint(8, item.body as number);
+        writer.uint(8, item.body as Id);
         writer.end(start, 12);
         this.end();
         return;
@@ -724,7 +725,7 @@ export class LinkProtocol {
     }
   }
 
-  private onReply(id: number, reply: WireReply): void {
+  private onReply(id: Id, reply: WireReply): void {
     const pending = this.pending.get(id);
     if (pending === undefined) return; // given up, or answered before
     if (reply.subscribed === undefined) this.pending.delete(id); // else it lives on, for its events
@@ -732,7 +733,7 @@ export class LinkProtocol {
     pending.replied(reply);
   }
 
-  private onUnknown(id: number): void {
+  private onUnknown(id: Id): void {
     this.environment.log("warn", `the engine sent item ${id} of a kind this SDK does not know`);
     if (!id) return;
     const writer = this.begin(id, 256);
@@ -875,7 +876,7 @@ function unsentCalls(frame: Uint8Array): { id: number; item: Uint8Array }[] {
     let kind = 0;
     for (let field = inner.tag(); field; field = inner.tag()) {
       if (field === 8) {
-        id = inner.id();
+        id = inner.count();
       } else {
         kind = field >>> 3;
         inner.skip(field);

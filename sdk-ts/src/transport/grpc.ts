@@ -31,15 +31,15 @@ export interface TlsOptions {
 
 /** PEM files, read. */
 export interface TlsFiles {
-  readonly ca: Buffer | null;
-  readonly cert: Buffer | null;
-  readonly key: Buffer | null;
+  readonly ca: Uint8Array | null;
+  readonly cert: Uint8Array | null;
+  readonly key: Uint8Array | null;
   readonly serverName: string;
 }
 
 /** Reads the files. Throws what reading a file throws. */
 export function readTls(options: TlsOptions): TlsFiles {
-  const read = (path: string | undefined): Buffer | null => (path === undefined ? null : readFileSync(path));
+  const read = (path: string | undefined): Uint8Array | null => (path === undefined ? null : readFileSync(path));
   return {
     ca: read(options.ca),
     cert: read(options.cert),
@@ -80,7 +80,8 @@ class GrpcConnection implements Connection {
       "grpc.enable_retries": 0,
     };
     if (tls !== undefined) {
-      secrets = credentials.createSsl(tls.ca, tls.key, tls.cert);
+      const buffer = (data: Uint8Array | null): Buffer | null => (data === null ? null : Buffer.from(data));
+      secrets = credentials.createSsl(buffer(tls.ca), buffer(tls.key), buffer(tls.cert));
       if (tls.serverName) options["grpc.ssl_target_name_override"] = tls.serverName;
     }
     const metadata = new Metadata();

@@ -412,6 +412,16 @@ describe("numbers", () => {
     }
     const minusOne = new Uint8Array([255, 255, 255, 255, 255, 255, 255, 255, 255, 1]);
     expect(new Reader(minusOne).varint()).toBe(-1);
-    expect(() => new Reader(minusOne).id()).toThrow(Malformed);
+    expect(() => new Reader(minusOne).count()).toThrow(Malformed);
+  });
+
+  it("that name something are exact up to 2^64", () => {
+    for (const value of [0, 5, Number.MAX_SAFE_INTEGER, 2n ** 53n, 2n ** 53n + 3n, 2n ** 63n, 2n ** 64n - 1n]) {
+      const writer = new Writer(1);
+      writer.uint(8, value);
+      const reader = new Reader(writer.copy());
+      expect(reader.tag()).toBe(value === 0 ? 0 : 8);
+      if (value !== 0) expect(reader.id()).toBe(value);
+    }
   });
 });
