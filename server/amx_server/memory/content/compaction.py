@@ -53,6 +53,7 @@ class Compactor:
         self._writer = writer
         self._saving = saving
         self._repair = repair
+        self._under_way: set[int] = set()
 
     def due(self, log: SegmentLog) -> Segment | None:
         """The segment with most to give back, if that is enough to be worth it."""
@@ -78,11 +79,25 @@ class Compactor:
         self._saving.flush()
         if _dead_share(log.active) >= dead_share:
             log.roll()
-        for segment in sorted(log.segments.values(), key=lambda one: one.number):
+        for segment in sorted([*log.segments.values()], key=lambda one: one.number):
             if segment is not log.active and _dead_share(segment) >= dead_share:
                 yield from self._compact(log, segment, result)
 
     def _compact(self, log: SegmentLog, victim: Segment, result: Compacted) -> Iterator[None]:
+        with self._contents.lock:
+            if victim.number in self._under_way or victim.number not in log.segments:
+                return  # by another thread
+            self._under_way.add(victim.number)
+        try:
+            yield from self._move(log, victim)
+            log.remove(victim)
+        finally:
+            victim.condemned = False
+            self._under_way.discard(victim.number)
+        result.segments += 1
+        result.bytes += victim.size
+
+    def _move(self, log: SegmentLog, victim: Segment) -> Iterator[None]:
         oldest = victim.number == min(log.segments)
         batch: list[Object] = []
         size = 0
@@ -103,13 +118,13 @@ class Compactor:
                 self._carry(victim, found, oldest)
         self._writer.write(batch, over_budget=True)
         yield
+        with self._contents.lock:
+            victim.condemned = True
         self._saving.flush()  # what was copied is durable before the copy it was made from goes
-        if victim.live > 0:  # something still points here: never drop it unread
-            yield from self._repair.range(victim, 0, victim.size)
+        if victim.live > 0 or victim.number in list(self._contents.ledger.counted_in.values()):
+            # another thread wrote here, and noted it only after it was looked for
+            yield from self._repair.range(victim, 0, victim.size, broken=False)
             self._saving.flush()
-        log.remove(victim)
-        result.segments += 1
-        result.bytes += victim.size
 
     def _moving(self, victim: Segment, found: Found) -> Object | None:
         """An object that still lies here, as it is to be written again; None: it is not needed, or damaged."""
@@ -154,11 +169,12 @@ class Compactor:
                     if (not held and not oldest) or ledger.counted_in.get(owner) == victim.number:
                         ledger.changed.add(owner)
         elif found.kind == DICTIONARY and contents.dictionaries_at.get(found.codec) == victim.number:
-            if contents.codec_users[found.codec] > 0 or found.codec == contents.codec.current:
+            with contents.lock:
+                needed = contents.codec_users[found.codec] > 0 or found.codec == contents.codec.current
+                if not needed:
+                    contents.drop_dictionary(found.codec)
+            if needed:
                 self._writer.write_dictionary(found.codec)
-            else:
-                with contents.lock:
-                    contents.dictionaries_at.pop(found.codec, None)
 
 
 def _dead_share(segment: Segment) -> float:

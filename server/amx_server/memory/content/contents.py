@@ -151,13 +151,18 @@ class Contents:
                         waiting.append((link, child))
 
     def place(self, address: bytes, entry: Entry, location: int) -> bool:
-        """Notes where content lies on disk now; False: the content is gone, or was lost meanwhile."""
-        if self.index.get(address) is not entry:
+        """Notes where content lies on disk now; False: the content, or the segment, is gone meanwhile."""
+        if self.index.get(address) is not entry or not self.keeps(location >> 80):
             return False
         self.displace(entry)
         entry.cold = location
         self._count_place(entry, location, 1)
         return True
+
+    def keeps(self, segment: int) -> bool:
+        """Whether what was just written into a segment may be relied upon."""
+        found = self.log.segments.get(segment) if self.log is not None else None
+        return found is not None and not found.condemned
 
     def displace(self, entry: Entry) -> None:
         """Notes that content is not on disk any more."""
@@ -173,6 +178,12 @@ class Contents:
             self.codec_users[where.codec] += sign
         self.cold_plain_bytes += sign * _own_bytes(entry)
         self.cold_objects += sign
+
+    def drop_dictionary(self, codec: int) -> None:
+        """Notes that a dictionary is not on disk any more, or no longer where it was."""
+        number = self.dictionaries_at.pop(codec, None)
+        if number is not None and self.log is not None and (segment := self.log.segments.get(number)) is not None:
+            segment.live -= HEADER_BYTES + len(self.codec.dictionary(codec))
 
     def count_in(self, address: bytes, segment: int) -> None:
         """Notes which segment holds the latest durable count of references."""

@@ -22,14 +22,14 @@ class Repair:
         self._reader = reader
         self._writer = writer
 
-    def range(self, segment: Segment, start: int, end: int) -> Iterator[None]:
+    def range(self, segment: Segment, start: int, end: int, *, broken: bool = True) -> Iterator[None]:
         """Takes everything between two offsets out of use, in small steps.
 
         Objects that can still be read, and counts, go to disk again with the next flush; others are reported, and lost
-        unless memory has a copy.
+        unless memory has a copy. broken: the records there are; otherwise they only have to go elsewhere.
         """
         contents = self._contents
-        segment.damaged = True
+        segment.damaged = segment.damaged or broken
         addresses = list(contents.index)
         for at in range(0, len(addresses), _AT_ONCE):
             for address in addresses[at : at + _AT_ONCE]:
@@ -38,7 +38,7 @@ class Repair:
                     continue
                 where = Location.unpack(entry.cold)
                 if entry.cold != NOWHERE and where.segment == segment.number and start <= where.offset < end:
-                    self._object(segment, address, entry)
+                    self._object(segment, address, entry, broken)
                 if entry.counted_in == segment.number:
                     with contents.lock:
                         contents.changed[address] = None
@@ -47,7 +47,7 @@ class Repair:
             ledger = contents.ledger
             ledger.changed |= {owner for owner, at in ledger.counted_in.items() if at == segment.number}
             for codec in [codec for codec, at in contents.dictionaries_at.items() if at == segment.number]:
-                del contents.dictionaries_at[codec]  # written again with what needs it next
+                contents.drop_dictionary(codec)  # written again with what needs it next
         for codec in list(contents.codec_users):
             if (
                 contents.codec_users[codec] > 0
@@ -56,7 +56,7 @@ class Repair:
             ):
                 self._writer.write_dictionary(codec)
 
-    def _object(self, segment: Segment, address: bytes, entry: Entry) -> None:
+    def _object(self, segment: Segment, address: bytes, entry: Entry, broken: bool) -> None:
         contents = self._contents
         location = entry.cold
         if entry.kind != CHUNKED:
@@ -71,5 +71,6 @@ class Repair:
                 return
             contents.displace(entry)
             contents.unsaved[address] = None
-            where = f"{segment.path.name}, offset {Location.unpack(location).offset}"
-            contents.damages.append(Damage(address, where, "its record is damaged", healed=True))
+            if broken:
+                where = f"{segment.path.name}, offset {Location.unpack(location).offset}"
+                contents.damages.append(Damage(address, where, "its record is damaged", healed=True))

@@ -38,11 +38,12 @@ def _name(number: int) -> str:
 class Segment:
     """A file of records. size: its bytes. live: those of them that are still needed, kept by the store.
 
-    synced: bytes known to be durable. damaged: holes were found, so it should be compacted.
+    synced: bytes known to be durable. damaged: holes were found, so it should be compacted. condemned: about to be
+    removed, nothing may be said to lie here any more.
 
     """
 
-    __slots__ = ("_descriptor", "_view", "damaged", "live", "nonce", "number", "path", "size", "synced")
+    __slots__ = ("_descriptor", "_view", "condemned", "damaged", "live", "nonce", "number", "path", "size", "synced")
 
     def __init__(self, path: Path, number: int, nonce: int, size: int) -> None:
         self.path = path
@@ -52,6 +53,7 @@ class Segment:
         self.synced = 0
         self.live = 0
         self.damaged = False
+        self.condemned = False
         self._descriptor = -1
         self._view = memoryview(b"")
 

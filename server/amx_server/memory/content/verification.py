@@ -44,7 +44,7 @@ def _verify(contents: Contents, reader: Reader, repair: Repair, result: Verified
     log = contents.log
     contents.damages.clear()
     if log is not None:
-        for segment in sorted(log.segments.values(), key=lambda one: one.number):
+        for segment in sorted([*log.segments.values()], key=lambda one: one.number):
             yield from _segment(contents, reader, repair, log, segment, result)
     yield from _memory(contents, result)
     for address in list(contents.index):

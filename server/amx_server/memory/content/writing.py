@@ -32,9 +32,7 @@ class Writer:
         log = contents.log
         if log is None or not objects:
             return
-        for codec in {one.packed.codec for one in objects}:
-            if codec >= FIRST_DICTIONARY and codec not in contents.dictionaries_at:
-                self.write_dictionary(codec, over_budget=over_budget)
+        self._write_dictionaries(objects, over_budget)
         records = [
             Record(
                 entry.kind,
@@ -48,9 +46,15 @@ class Writer:
             for address, entry, packed in objects
         ]
         locations = log.append(records, may_wait=may_wait, over_budget=over_budget)
+        late = []
         with contents.lock:
             for one, location in zip(objects, locations, strict=True):
-                contents.place(one.address, one.entry, location)
+                if not contents.place(one.address, one.entry, location):
+                    late.append(one)
+            late = [one for one in late if contents.index.get(one.address) is one.entry]
+        if late:  # the segment was sealed and compacted in between
+            self.write(late, may_wait=may_wait, over_budget=over_budget)
+        self._write_dictionaries(objects, over_budget)  # one may have been dropped as unused in between
 
     def write_dictionary(self, codec: int, *, over_budget: bool = True) -> None:
         """Appends a dictionary and notes where it lies."""
@@ -59,8 +63,17 @@ class Writer:
             return
         data = contents.codec.dictionary(codec)
         record = Record(DICTIONARY, address_of(data), codec, len(data), data)
-        (location,) = contents.log.append([record], over_budget=over_budget)
-        segment = contents.log.segments[Location.unpack(location).segment]
-        with contents.lock:
-            contents.dictionaries_at[codec] = segment.number
-            segment.live += HEADER_BYTES + len(data)
+        while True:
+            (location,) = contents.log.append([record], over_budget=over_budget)
+            number = Location.unpack(location).segment
+            with contents.lock:
+                if contents.keeps(number):
+                    contents.drop_dictionary(codec)
+                    contents.dictionaries_at[codec] = number
+                    contents.log.segments[number].live += HEADER_BYTES + len(data)
+                    return
+
+    def _write_dictionaries(self, objects: Sequence[Object], over_budget: bool) -> None:
+        for codec in {one.packed.codec for one in objects}:
+            if codec >= FIRST_DICTIONARY and codec not in self._contents.dictionaries_at:
+                self.write_dictionary(codec, over_budget=over_budget)
