@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -208,6 +209,40 @@ def _messages(frame: Frame) -> Iterator[Any]:
             yield from item.complete.effects.messages
 
 
+# Values
+
+
+def _rewrite(frame: Frame, change: Callable[[Any], Any]) -> None:
+    for item in frame.items:
+        if item.HasField("invoke") and item.invoke.message.payload.data:
+            payload = item.invoke.message.payload
+            try:
+                payload.data = json.dumps(change(json.loads(payload.data))).encode()
+            except ValueError:
+                continue
+
+
+@incoming
+def careless_json(frame: Frame) -> None:
+    """JSON is read as most libraries do: of a key that comes twice the last counts."""
+    _rewrite(frame, lambda value: value)
+
+
+@incoming
+def sorted_keys(frame: Frame) -> None:
+    """Objects do not keep the order of their keys."""
+    _rewrite(frame, lambda value: dict(sorted(value.items())) if isinstance(value, dict) else value)
+
+
+@incoming
+def null_is_absent(frame: Frame) -> None:
+    """A field that is null is taken for one that is not there."""
+    _rewrite(
+        frame,
+        lambda value: {k: v for k, v in value.items() if v is not None} if isinstance(value, dict) else value,
+    )
+
+
 # Streams and flow
 
 
@@ -278,9 +313,19 @@ def endless_lifetimes(frame: Frame) -> None:
 
 
 @outgoing
-def no_pong_while_blocking(frame: Frame) -> None:
+def no_pong(frame: Frame) -> None:
     """Pings go unanswered."""
     _keep(frame, lambda item: not item.HasField("pong"))
+
+
+@fault
+def no_pong_while_blocking() -> None:
+    """Plain handlers run where pings are answered."""
+
+    async def in_place(self: _runner.Runner, run: _runs.Run, arguments: tuple[Any, ...]) -> Any:
+        return run.handler.function(run.activation.instance, *arguments)
+
+    _runner.Runner._in_thread = in_place  # type: ignore[method-assign]
 
 
 @incoming
