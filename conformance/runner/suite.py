@@ -44,6 +44,12 @@ _REMEMBERING = re.compile(
     r"schedule|unschedule|wait|expire|broadcast|subscribe)'"
 )
 
+# What a case may do that shares a process with others, and what it may not speak of.
+_WITHIN_A_SESSION = frozenset({"exchange", "send", "expect", "expect_nothing", "hibernate", "note"})
+_OUTLIVING_A_SESSION = re.compile(
+    r"Slow|Monitor|observed|'(call|hello|register|drain|ping|wait|outside|outcomes|parallel)'"
+)
+
 Report = Callable[[Result], None]
 
 
@@ -168,7 +174,7 @@ class Workplace:
         served other cases. What fails there is done again in a process of its own, and only that counts.
         """
         case = task.case
-        if exchanges_only(case) and leaves_no_trace(case):
+        if needs_a_session_only(case):
             key = (task.testee.name, task.transport)
             kept = self._kept.pop(key, None)
             if kept is not None and kept.alive:
@@ -261,15 +267,25 @@ async def _started(task: Task, command: list[str]) -> TesteeLink:
     return await GrpcTestee.start(command)
 
 
-def exchanges_only(case: Case) -> bool:
-    """Whether the case has nothing to say about connections, frames or the process."""
+def needs_a_session_only(case: Case) -> bool:
+    """Whether the case is about invocations of a new session, and about nothing that outlives one: not the process,
+    not the handshake, not time, no calls (their ids rise over sessions).
+    """
     plain = not case.welcome and not case.manual_handshake and case.answer_pings and case.stop and case.credit is None
-    return plain and all(step.kind in ("exchange", "note") for step in case.steps)
+    return (
+        plain
+        and all(step.kind in _WITHIN_A_SESSION for step in case.steps)
+        and not _OUTLIVING_A_SESSION.search(_text(case))
+    )
 
 
 def leaves_no_trace(case: Case) -> bool:
-    """Whether the next case may be given to the same engine and the same process: nothing is remembered by either."""
-    return not _REMEMBERING.search(repr([(step.args, step.more) for step in case.steps]))
+    """Whether the next case may go to the same engine and the same process: neither remembers anything."""
+    return not _REMEMBERING.search(_text(case))
+
+
+def _text(case: Case) -> str:
+    return repr([(step.args, step.more) for step in case.steps])
 
 
 def judged(result: Result, known: str) -> Result:
