@@ -9,7 +9,8 @@ Better = Literal["higher", "lower"]
 Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances",
     "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
-    "typescript",
+    "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
+    "content_pause", "typescript",
 ]  # fmt: skip
 Figure = Literal[
     "rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes", "overhead_us", "pause_p999_ms", "ratio"
@@ -252,6 +253,60 @@ ROWS: tuple[Row, ...] = (
         2,
         Load("io_http", 64),
         "ratio",
+    ),
+    Row(
+        "content_known", "content_store", "put of known content, 4 KiB", "/s", "higher", 200_000, Load("content_known")
+    ),
+    Row("content_hot", "content_store", "get of hot content, 4 KiB", "/s", "higher", 2_000_000, Load("content_hot")),
+    Row(
+        "content_warm",
+        "content_store",
+        "get of warm content, 4 KiB, over the codec alone",
+        "x",
+        "higher",
+        0.8,
+        Load("content_warm"),
+        "ratio",
+    ),
+    Row(
+        "content_conversations",
+        "content_store",
+        "1,000 conversations with shared ancestry, on disk over plain",
+        "x",
+        "lower",
+        0.15,
+        Load("content_conversations"),
+        "ratio",
+    ),
+    Row(
+        "content_index",
+        "content_store",
+        "cold object of 300 bytes in the index, at 100,000",
+        "bytes",
+        "lower",
+        400,  # what the store charges for it
+        Load("content_index"),
+        "idle_bytes",
+    ),
+    Row(
+        "content_collection",
+        "content_store",
+        "longest step of collecting 100,000 objects",
+        "ms",
+        "lower",
+        5,
+        Load("content_collection"),
+        "pause_p999_ms",
+    ),
+    Row(
+        "content_pause",
+        "content_store",
+        "loop pause while content moves, p99.9",
+        "ms",
+        "lower",
+        10,
+        Load("content_pause"),
+        "pause_p999_ms",
     ),
 )
 

@@ -93,6 +93,11 @@ class RunningAmx(Running):
             async with Child("io_manager", argv, self._directory, self._environment) as manager:
                 figures = await manager.ask("measure", what=load.kind.removeprefix("io_"), **window)
                 return dict(figures)
+        if load.kind.startswith("content_"):
+            argv = [sys.executable, "-m", "benchmarks.content_store"]
+            async with Child("content_store", argv, self._directory, self._environment) as content:
+                figures = await content.ask("measure", what=load.kind.removeprefix("content_"), **window)
+                return dict(figures)
         if load.kind == "publish":
             return await self._publish(load, window)
         if load.kind == "typescript":

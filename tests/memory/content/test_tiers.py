@@ -186,7 +186,7 @@ def test_large_value_that_does_not_fit_into_memory_leaves_nothing_behind(open_st
 
 
 def test_full_index_refuses(open_store: OpenStore) -> None:
-    store = open_store(index_bytes=420 * 100)
+    store = open_store(index_bytes=400 * 100)
     with pytest.raises(AmxError, match="the index of content is at its budget") as caught:
         fill(store, 101, size=10)
     assert caught.value.reason == "CONTENT_MEMORY_FULL"
@@ -220,4 +220,4 @@ def test_index_entry_costs_what_is_charged_for_it(open_store: OpenStore) -> None
         for address, entry in contents.index.items()
     ]
     table = sys.getsizeof(dict.fromkeys(range(1_000_000))) / 1_000_000
-    assert sum(sizes) / len(values) + 2 * table + 16 * 3 < 420
+    assert sum(sizes) / len(values) + 2 * table + 16 * 3 < 400

@@ -48,9 +48,10 @@ def _recover(contents: Contents, folder: Path, quarantine: Quarantine) -> None:
     options = contents.options
     counts: dict[bytes, tuple[int, int]] = {}
     owners: dict[Owner, tuple[int, int]] = {}
+    names: dict[bytes, bytes] = {}
     last = segments[-1] if segments else None
     for segment in segments:
-        _Loading(contents, segment, counts, owners).load(is_last=segment is last)
+        _Loading(contents, segment, counts, owners, names).load(is_last=segment is last)
     if last is not None:
         last.sync()  # what a killed process left unsynchronised is relied upon from here on
         sync_folder(folder)
@@ -83,8 +84,10 @@ class _Loading:
         segment: Segment,
         counts: dict[bytes, tuple[int, int]],
         owners: dict[Owner, tuple[int, int]],
+        names: dict[bytes, bytes],
     ) -> None:
         self._contents = contents
+        self._names = names
         self._segment = segment
         self._view = segment.view()
         self._counts = counts
@@ -114,10 +117,12 @@ class _Loading:
         payload = self._view[found.payload : found.end]
         if found.kind in OBJECTS:
             links, weight = read_links(payload, found.links)
+            names = self._names  # each address is one object in memory, however many links there are to it
+            links = tuple([names.setdefault(link, link) for link in links])
             entry = contents.index.get(found.address)
             if entry is None:
                 entry = Entry(found.kind, found.plain, weight or found.plain, links, 0)
-                contents.index[found.address] = entry
+                contents.index[names.setdefault(found.address, found.address)] = entry
             elif found.kind == CHUNKED:
                 entry.kind, entry.links = CHUNKED, links
             entry.cold = Location(number, found.payload, found.stored, found.codec).pack()
