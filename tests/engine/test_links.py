@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from amx.v1 import agent_pb2, common_pb2, link_pb2
+from amx.v1 import agent_pb2, common_pb2, link_pb2, message_pb2
 from tests.engine.link_driver import DURABLE, Rig, Sdk, agent, configured, message, put, running, value_memory
 
 
@@ -137,9 +137,20 @@ PING = link_pb2.LinkItem(ping=link_pb2.Ping(nonce=1))
         numbered(0, PING),
         numbered(1, PING, ack=99),
         numbered(1, *[PING] * 129),
+        numbered(1, link_pb2.LinkItem(call=link_pb2.Call(subscribe=message_pb2.Subscription(pattern="t")))),
+        numbered(1, link_pb2.LinkItem(register=link_pb2.Register())),
         numbered(1, link_pb2.LinkItem(chunk=link_pb2.Chunk(payload=common_pb2.Payload(data=b"x" * 600_000))), PING),
     ],
-    ids=["garbage", "gap", "unnumbered items", "ack of the future", "too many items", "too many bytes"],
+    ids=[
+        "garbage",
+        "gap",
+        "unnumbered items",
+        "ack of the future",
+        "too many items",
+        "call without an id",
+        "register without an id",
+        "too many bytes",
+    ],
 )
 async def test_violation_of_the_protocol_ends_only_its_own_link(rig: Rig, data: bytes) -> None:
     worker = await rig.worker(agent("echo"))
