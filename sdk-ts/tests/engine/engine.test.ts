@@ -286,12 +286,13 @@ describe.skipIf(!engineInstalled)("with a real engine", () => {
     });
     await connected(process.address, Blocking);
     const client = await connected(process.address);
-    expect(await client.request("Blocking", 1500)).toBe("done");
+    // Longer than the engine waits for a sign of life: it hangs up, and has the link back.
+    expect(await client.request("Blocking", 3000)).toBe("done");
     expect(await client.request("Blocking", 1)).toBe("done");
     expect(lines.filter((line) => line.includes("blocked the event loop"))).toEqual([
-      expect.stringContaining("warn handler Blocking#block blocked the event loop for 1."),
+      expect.stringContaining("warn handler Blocking#block blocked the event loop for 3."),
     ]);
-    expect(lines.filter((line) => line.includes("two heartbeats"))).toEqual([]);
+    expect(lines.filter((line) => line.includes("nothing was heard"))).toEqual([]);
   });
 
   it("stops politely: what runs ends, and others take over", async () => {
