@@ -210,6 +210,19 @@ def test_input_that_does_not_fit_is_invalid_input_naming_the_field() -> None:
     assert not caught.value.retryable
 
 
+def test_input_that_is_not_json_is_invalid_value() -> None:
+    @Agent
+    class Taker:
+        @handler
+        async def take(self, content: Any) -> None: ...
+
+    message = Message(payload=b'{"a": 1, "a": 2}', content_type="application/json")
+    with pytest.raises(AmxError) as caught:
+        HostedAgent.of(Taker).handlers["take"].arguments(message, None)
+    assert caught.value.reason == "INVALID_VALUE"
+    assert "duplicate key 'a'" in caught.value.message
+
+
 def test_results_are_encoded_and_checked_by_annotation() -> None:
     @Agent
     class Giver:
