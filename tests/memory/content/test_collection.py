@@ -116,11 +116,14 @@ def test_content_retained_during_a_collection_stays(store: ContentStore) -> None
     assert 0 < len(late) < 500
     store.retain(late[:10])
     store.put(prose(addresses.index(late[20]), 100))
+    parent = store.put_node([late[30]])
+    store.retain([parent])
     while not steps.step(0.0):
         audit_idle(store)
+    assert late[30] in store
     assert [address in store for address in late[:10]] == [True] * 10
     assert late[20] in store
-    assert len(store) == 11
+    assert len(store) == 13
     audit(store)
 
 

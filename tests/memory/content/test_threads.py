@@ -7,7 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 
+import pytest
+
 from amx_server.memory.content import ContentStore
+from amx_server.memory.content.entry import Entry
 from tests.memory.content.auditing import audit
 from tests.memory.content.conftest import OpenStore, prose
 from tests.memory.content.test_tiers import fill
@@ -119,3 +122,43 @@ def test_flushes_of_several_threads_are_all_barriers(open_store: OpenStore) -> N
     together(*(lambda seed=seed: commit(seed) for seed in range(4)))
     assert len(set(done)) == 120
     audit(store)
+
+
+def test_upkeep_that_fails_says_why_and_goes_on(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = open_store(background=True)
+    failed, seen = threading.Event(), threading.Event()
+    step = store._maintenance.step
+
+    def broken() -> bool:
+        if not failed.is_set():
+            failed.set()
+            raise ValueError("a defect")
+        seen.set()
+        return step()
+
+    monkeypatch.setattr(store._maintenance, "step", broken)
+    assert failed.wait(30)
+    assert seen.wait(30)
+    assert store.stats().upkeep_failure == "ValueError: a defect"
+
+
+def test_large_value_is_not_split_by_whoever_puts_something_small(open_store: OpenStore) -> None:
+    """With a background thread, that is its work: the caller may be an event loop."""
+    store = open_store(background=True, hot_bytes=3_000_000)
+    threads = set()
+    split = store._demotion.packer.split
+
+    def noted(address: bytes, entry: Entry) -> None:
+        threads.add(threading.current_thread().name)
+        split(address, entry)
+
+    store._demotion.packer.split = noted  # type: ignore[method-assign]
+    large = random.Random(1).randbytes(2_000_000)
+    address = store.put(large)
+    for number in range(400):
+        store.put(prose(number))
+    deadline = time.monotonic() + 30
+    while not threads and time.monotonic() < deadline:
+        store.put(prose(len(store) + 1000))
+    assert threads == {"amx-content"}
+    assert store.get(address) == large

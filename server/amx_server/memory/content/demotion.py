@@ -14,6 +14,9 @@ from amx_server.memory.content.packing import Packer
 from amx_server.memory.content.writing import Object, Writer
 
 _BATCH: Final = 32
+_LONG: Final = 1 << 20  # splitting a value of this size takes some 10 ms
+OVERSHOOT: Final = 1.5
+"""With a background thread, the hot tier may hold this many times its budget until the thread has caught up."""
 _INLINE_MOVES: Final = 64  # and one for each KiB: what a caller of `put` does at most before it is refused
 
 
@@ -42,7 +45,7 @@ class Demotion:
                 return
             if not self.relieve_once(hot.budget - size, warm.budget, may_wait=False):
                 break
-        if hot.bytes + size > hot.budget and hot.bytes:
+        if hot.bytes + size > hot.budget * (OVERSHOOT if contents.options.background else 1) and hot.bytes:
             raise memory_full(hot.bytes + warm.bytes, hot.budget + warm.budget, self._stuck)
 
     def relieve_once(self, hot_target: int, warm_target: int, *, may_wait: bool) -> bool:
@@ -52,8 +55,8 @@ class Demotion:
         """
         warm, hot = self._contents.warm, self._contents.hot
         moved = warm.bytes > warm_target and self._chill(may_wait)
-        if hot.bytes > max(hot_target, 0) and (warm.bytes <= warm.budget or moved or self._droppable()):
-            moved = self._cool() or moved
+        if hot.bytes > max(hot_target, 0) and (warm.bytes <= warm.budget or moved or self._droppable(may_wait)):
+            moved = self._cool(may_wait) or moved
         return moved
 
     def settle(self) -> None:
@@ -69,24 +72,33 @@ class Demotion:
             if not self._chill(may_wait=True):
                 raise memory_full(warm.bytes, warm.budget, self._stuck)
 
-    def _droppable(self) -> bool:
+    def _victim(self, may_wait: bool) -> tuple[bytes, bytes] | None:
+        """What should leave the hot tier next. What takes long is left to the background, where there is one."""
+        contents = self._contents
+        patient = may_wait or not contents.options.background
+        with contents.lock:
+            for address, data in contents.hot.victims(_BATCH):
+                entry = contents.index.get(address)
+                if patient or entry is None or entry.size < _LONG or not self.packer.is_too_large(entry):
+                    return address, data
+        return None
+
+    def _droppable(self, may_wait: bool) -> bool:
         """Whether what should leave the hot tier needs no room in the warm one."""
         contents = self._contents
-        with contents.lock:
-            victims = contents.hot.victims(1)
-            if not victims:
-                return False
-            entry = contents.index.get(victims[0][0])
-            return entry is None or entry.cold != NOWHERE or entry.kind == CHUNKED or victims[0][0] in contents.warm
+        victim = self._victim(may_wait)
+        if victim is None:
+            return False
+        entry = contents.index.get(victim[0])
+        return entry is None or entry.cold != NOWHERE or entry.kind == CHUNKED or victim[0] in contents.warm
 
-    def _cool(self) -> bool:
+    def _cool(self, may_wait: bool) -> bool:
         """One object from hot to warm."""
         contents = self._contents
-        with contents.lock:
-            victims = contents.hot.victims(1)
-        if not victims:
+        victim = self._victim(may_wait)
+        if victim is None:
             return False
-        address, data = victims[0]
+        address, data = victim
         entry = contents.index.get(address)
         packed = None
         if entry is not None and entry.cold == NOWHERE and entry.kind != CHUNKED and address not in contents.warm:
@@ -113,30 +125,38 @@ class Demotion:
 
     def _chill(self, may_wait: bool) -> bool:
         """Some objects from warm to disk, or only out of warm where they lie on disk already."""
+        patient = may_wait or not self._contents.options.background
+        if not self._chilling.acquire(blocking=patient):
+            return False  # another thread is at it, and may be waiting for the disk
+        try:
+            return self._chill_batch(may_wait)
+        finally:
+            self._chilling.release()
+
+    def _chill_batch(self, may_wait: bool) -> bool:
         contents = self._contents
-        with self._chilling:
-            dropped = False
-            chosen: list[Object] = []
-            with contents.lock:
-                for address, packed in contents.warm.victims(_BATCH):
-                    entry = contents.index.get(address)
-                    if entry is None or entry.cold != NOWHERE:
-                        contents.warm.discard(address)
-                        dropped = True
-                    else:
-                        chosen.append(Object(address, entry, packed))
-            if dropped:
-                return True
-            if contents.log is None:
-                self._stuck = "the store keeps everything in memory"
-                return False
-            try:
-                self._writer.write(chosen, may_wait=may_wait)
-            except AmxError as error:
-                self._stuck = error.message
-                return False
-            with contents.lock:
-                for address, entry, _ in chosen:
-                    if entry.cold != NOWHERE:
-                        contents.warm.discard(address)
-            return bool(chosen)
+        dropped = False
+        chosen: list[Object] = []
+        with contents.lock:
+            for address, packed in contents.warm.victims(_BATCH):
+                entry = contents.index.get(address)
+                if entry is None or entry.cold != NOWHERE:
+                    contents.warm.discard(address)
+                    dropped = True
+                else:
+                    chosen.append(Object(address, entry, packed))
+        if dropped:
+            return True
+        if contents.log is None:
+            self._stuck = "the store keeps everything in memory"
+            return False
+        try:
+            self._writer.write(chosen, may_wait=may_wait)
+        except AmxError as error:
+            self._stuck = error.message
+            return False
+        with contents.lock:
+            for address, entry, _ in chosen:
+                if entry.cold != NOWHERE:
+                    contents.warm.discard(address)
+        return bool(chosen)

@@ -69,7 +69,10 @@ class SegmentLog:
 
     def read(self, location: Location) -> memoryview:
         """The payload at a location. Raises KeyError once its segment was removed."""
-        return self.segments[location.segment].read(location.offset, location.stored)
+        try:
+            return self.segments[location.segment].read(location.offset, location.stored)
+        except FileNotFoundError:  # it is just being removed
+            raise KeyError(location.segment) from None
 
     def sync(self) -> None:
         """Returns when everything appended before is durable. Raises AmxError CONTENT_DISK_FAILED."""

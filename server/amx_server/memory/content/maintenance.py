@@ -30,7 +30,7 @@ class Maintenance:
         self._compaction: Steps[Compacted] | None = None
         self._not_before = 0.0
         self.compacted_bytes = 0
-        self.failure = ""  # of the latest compaction
+        self.failure = ""  # of the latest step; empty: none
 
     def step(self, seconds: float = STEP_S) -> bool:
         """Works for about that long, more where an fsync or a training takes more; True: there is more to do."""
@@ -78,10 +78,10 @@ class Maintenance:
                 self.compacted_bytes += self._compaction.result.bytes
                 self._compaction = None
                 self.failure = ""
-        except AmxError as error:
+        except (AmxError, OSError) as error:
             self._compaction = None
             self._not_before = time.monotonic() + _BACK_OFF_S
-            self.failure = error.message
+            self.failure = str(error)
             return False
         return True
 
@@ -111,5 +111,9 @@ class MaintenanceThread:
         while not self._stop:
             self._wake.wait(_WAIT_S)
             self._wake.clear()
-            while not self._stop and self._maintenance.step():
-                time.sleep(_PAUSE_S)
+            try:
+                while not self._stop and self._maintenance.step():
+                    time.sleep(_PAUSE_S)
+            except Exception as error:  # a defect must not end the upkeep; it is told in `stats`
+                self._maintenance.failure = f"{type(error).__name__}: {error}"
+                time.sleep(_WAIT_S)

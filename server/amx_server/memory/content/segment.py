@@ -140,4 +140,5 @@ class Segment:
     def remove(self) -> None:
         """Deletes the file. What was read from it stays readable. Raises OSError."""
         self.close()
+        self._view = memoryview(b"")
         self.path.unlink(missing_ok=True)

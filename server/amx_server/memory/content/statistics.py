@@ -47,9 +47,19 @@ class Stats:
     puts_known: int
     compacted_bytes: int
     damages: int
+    upkeep_failure: str  # why the latest upkeep could not go on; empty: it could
 
 
-def measure(contents: Contents, reader: Reader, hits: int, puts: int, puts_known: int, compacted_bytes: int) -> Stats:
+def measure(
+    contents: Contents,
+    reader: Reader,
+    *,
+    hits: int,
+    puts: int,
+    puts_known: int,
+    compacted_bytes: int,
+    upkeep_failure: str,
+) -> Stats:
     """The numbers now. Costs little; with other threads at work they may be of slightly different moments."""
     log = contents.log
     segments = list(log.segments.values()) if log is not None else []
@@ -76,4 +86,5 @@ def measure(contents: Contents, reader: Reader, hits: int, puts: int, puts_known
         puts_known=puts_known,
         compacted_bytes=compacted_bytes,
         damages=len(contents.damages),
+        upkeep_failure=upkeep_failure,
     )

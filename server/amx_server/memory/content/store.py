@@ -253,8 +253,15 @@ class ContentStore:
 
     def stats(self) -> Stats:
         """What the store holds, and how well."""
-        compacted = self._maintenance.compacted_bytes
-        return measure(self._contents, self._reader, self._hits, self._puts, self._known, compacted)
+        return measure(
+            self._contents,
+            self._reader,
+            hits=self._hits,
+            puts=self._puts,
+            puts_known=self._known,
+            compacted_bytes=self._maintenance.compacted_bytes,
+            upkeep_failure=self._maintenance.failure,
+        )
 
     def close(self) -> None:
         """Makes what is retained durable and lets go of the files. May be called again. Raises as `flush` does."""

@@ -59,7 +59,11 @@ def _verify(contents: Contents, reader: Reader, repair: Repair, result: Verified
 def _segment(
     contents: Contents, reader: Reader, repair: Repair, log: SegmentLog, segment: Segment, result: Verified
 ) -> Iterator[None]:
-    for found in scan(segment.view(), segment.nonce, payloads=False):
+    try:
+        view = segment.view()
+    except FileNotFoundError:
+        return  # compacted meanwhile
+    for found in scan(view, segment.nonce, payloads=False):
         if segment.number not in log.segments:
             return  # compacted meanwhile: what was needed of it lies in a segment that is still to come
         if isinstance(found, Hole):
