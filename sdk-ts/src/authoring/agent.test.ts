@@ -156,6 +156,21 @@ describe("a decorated class", () => {
     expect(new Hidden().total).toBe(0);
   });
 
+  test("an object whose #private members could not be copied is refused; its class is not", async () => {
+    @Agent
+    class Secret {
+      #count = 0;
+
+      @handler
+      next(): number {
+        this.#count += 1;
+        return this.#count;
+      }
+    }
+    expect(() => agentSpecOf(new Secret())).toThrow(/Secret has #private members, which cannot be copied/);
+    expect(await new Runner(Secret).run("next")).toBe(1);
+  });
+
   test("can be tried as a plain object", async () => {
     const plain = new Chat();
     await plain.say({ user: "ada", text: "hi" });
