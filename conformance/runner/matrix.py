@@ -54,7 +54,7 @@ def differences(committed: str, found: str) -> list[str]:
 
 def _cases(results: Sequence[Result], cases: Mapping[str, Case], columns: Sequence[Testee]) -> str:
     categories = sorted({cases[result.case].category for result in results})
-    lines = _head("", columns)
+    lines = _head("category", columns)
     for category in categories:
         lines.append(_line(category, [_cell(results, cases, column, category) for column in columns]))
     lines.append(_line("**all**", [_cell(results, cases, column, "") for column in columns]))

@@ -88,7 +88,8 @@ async def run(tasks: Sequence[Task], report: Report, jobs: int = 2) -> list[Resu
         finally:
             await workplace.close()
 
-    await asyncio.gather(*(work(Workplace()) for _ in range(max(1, jobs))))
+    # Whatever stops one of them, the others go on, and what nobody ran is NOT_RUN.
+    await asyncio.gather(*(work(Workplace()) for _ in range(max(1, jobs))), return_exceptions=True)
     found = []
     for index, task in enumerate(tasks):
         missing = Result(task.case.id, task.testee.name, task.transport, Outcome.NOT_RUN, "it has no result")

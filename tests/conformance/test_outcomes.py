@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from conformance.runner import matrix, reports, testees
+from conformance.runner import matrix, reports, suite, testees
 from conformance.runner.cases import Case
 from conformance.runner.console import Console
 from conformance.runner.loader import CorpusProblem
@@ -73,10 +73,14 @@ async def test_testee_that_dies_is_an_error() -> None:
     assert "exit code 1" in result.message
 
 
-async def test_results_that_do_not_come_are_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = await run(plan([CASE, OTHER], [TESTEE]), lambda result: None, jobs=0)
-    assert len(found) == 2
-    assert await run([], lambda result: None) == []
+async def test_result_that_does_not_come_is_not_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def breaks(self: suite.Workplace, task: suite.Task) -> Result:
+        raise RuntimeError("nobody expected this")
+
+    monkeypatch.setattr(suite.Workplace, "run", breaks)
+    (result,) = await run(plan([CASE], [TESTEE]), lambda result: None)
+    assert result.outcome is Outcome.NOT_RUN
+    assert exit_code([result]) == 1
 
 
 def test_plan_has_every_transport_and_keeps_subjects_apart() -> None:
