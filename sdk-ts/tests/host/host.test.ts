@@ -234,6 +234,32 @@ describe("memory", () => {
     expect(value((await engine.completed()).outcome.value as never)).toBe(2);
   });
 
+  it("that is held, but of another version, is dropped and asked for", async () => {
+    const engine = new Scripted([counter()]);
+    await engine.open();
+    engine.invoke({ agent: "Counter", handler: "add", memoryVersion: 3n, memory: remembered(1) });
+    await engine.completed();
+    engine.invoke({ agent: "Counter", handler: "add", memoryVersion: 9n });
+    const asked = await engine.completed();
+    expect([asked.outcome.value, asked.memoryDropped]).toMatchObject([{ reason: "MEMORY_NOT_HELD" }, true]);
+    engine.invoke({ agent: "Counter", handler: "add", memoryVersion: 4n });
+    expect((await engine.completed()).outcome.value).toMatchObject({ reason: "MEMORY_NOT_HELD" });
+  });
+
+  it("whose changes do not fit an item is dropped with them", async () => {
+    const agent = counter().on("add_too_much", (_, run, instance) => {
+      if (instance.memory) instance.memory.total += 1;
+      run.effects.cancelledSchedules.push("x".repeat(5000));
+    });
+    const engine = new Scripted([agent]);
+    await engine.open({ limits: { maxItemBytes: 4000 } });
+    engine.invoke({ agent: "Counter", handler: "add_too_much", memoryVersion: 3n, memory: remembered(1) });
+    const failed = await engine.completed();
+    expect([failed.outcome.value, failed.memoryDropped]).toMatchObject([{ reason: "ITEM_TOO_LARGE" }, true]);
+    engine.invoke({ agent: "Counter", handler: "peek", memoryVersion: 3n, memory: remembered(1) });
+    expect(value((await engine.completed()).outcome.value as never)).toBe(1);
+  });
+
   it("is as it was after a failed handler, or dropped if that cannot be", async () => {
     const agent = counter();
     const engine = new Scripted([agent]);

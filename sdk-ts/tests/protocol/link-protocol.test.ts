@@ -400,6 +400,9 @@ describe("liveness", () => {
     tick({ slotsInUse: 3, lagMs: 2 });
     const ping = body(frames()[0]?.items[0], "ping");
     expect([ping.nonce, ping.slotsInUse, ping.eventLoopLagUs]).toEqual([1n, 3, 1_500_000n]);
+    environment.advance(4000);
+    tick({ lagMs: 2 });
+    expect(body(frames()[0]?.items[0], "ping").eventLoopLagUs).toBe(2000n);
   });
 
   it("ends after two intervals of silence; any frame is a sign of life", () => {
