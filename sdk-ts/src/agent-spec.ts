@@ -57,8 +57,8 @@ export interface InstanceMemory {
    */
   load(image: readonly WireMemoryImage[], version: number): void;
   /**
-   * Whether there may be anything to collect: something was written, removed, or handed out in a way that may have
-   * changed it. Must be cheap: it is asked after every run.
+   * Whether there may be anything to collect: something was written or removed, or was handed out and is no longer what it
+   * was. Asked after every run, while no handler runs that may change memory; must be cheap.
    */
   readonly changed: boolean;
   /**

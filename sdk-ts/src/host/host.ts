@@ -420,7 +420,7 @@ export class AgentHost implements Host {
     const { activation, instance } = run;
     const memory = instance?.memory;
     let effects = run.staged;
-    if (memory?.changed && instance === activation.instance && !activation.busy) {
+    if (!activation.busy && instance === activation.instance && memory?.changed) {
       if (run.spec?.concurrent) {
         throw new AmxError(
           Code.FAILED_PRECONDITION,

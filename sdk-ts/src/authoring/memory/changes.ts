@@ -59,6 +59,11 @@ export class ChangeLog {
     readonly recency: Recency | undefined,
   ) {}
 
+  /** Whether something was written or removed; what was only handed out is not known. */
+  get certain(): boolean {
+    return this.dirty.size > 0 || this.removed.size > 0 || this.cleared || this.gone.length > 0;
+  }
+
   /** Everything is committed, or undone. */
   reset(): void {
     this.active = false;

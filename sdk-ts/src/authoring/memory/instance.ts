@@ -52,7 +52,20 @@ export class Memories implements InstanceMemory {
   }
 
   get changed(): boolean {
-    return this.dirty;
+    if (!this.dirty) {
+      return false;
+    }
+    try {
+      for (const root of this.roots.values()) {
+        if (!root.settled()) {
+          return true;
+        }
+      }
+    } catch {
+      return true; // it has no JSON form any more: collecting says so
+    }
+    this.dirty = false;
+    return false;
   }
 
   load(image: readonly WireMemoryImage[], version: number): void {

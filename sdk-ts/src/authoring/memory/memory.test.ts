@@ -260,6 +260,7 @@ describe("values", () => {
     );
     expect(s.m.get("a").at).toEqual(new Date("2026-01-31T12:00:00.500Z"));
     expect(s.m.get("a").big).toBe(9007199254740993n);
+    expect(s.memories.changed).toBe(false); // looking at a date is no change, not even in a concurrent handler
     expect(s.commit()).toEqual([]);
     s.m.get("a").data[0] = 9; // nobody tells of this one
     expect(s.commit()).toEqual(['put "a" {"at":"2026-01-31T12:00:00.5Z","data":"CQI=","big":"9007199254740993"}']);

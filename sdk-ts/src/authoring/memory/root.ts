@@ -58,6 +58,25 @@ export abstract class Root {
     log.activate();
   }
 
+  /** Whether there is anything to commit. What was handed out and is what it was is forgotten by that. */
+  settled(): boolean {
+    const log = this.log;
+    if (!log.active) {
+      return true;
+    }
+    if (log.certain) {
+      return false;
+    }
+    for (const entry of log.suspects) {
+      if (!sameBytes(this.codec.encode(this.rawOf(entry), this.place(entry)), entry.encoded)) {
+        return false;
+      }
+    }
+    log.suspects = new Set();
+    log.active = false;
+    return true;
+  }
+
   /** Takes the initial value; stored with the first commit, and not a reason for one. */
   fill(value: unknown): void {
     this.assign(value);
