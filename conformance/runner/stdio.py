@@ -19,9 +19,6 @@ from amx.v1 import link_pb2
 from conformance.runner.cases import ROOT
 from conformance.runner.peer import Broken, CaseFailure, WireClosed
 
-START_SECONDS = 30.0
-"""How long a testee may take to ask for its first connection, on a busy machine."""
-
 _LINE_BYTES = 256 << 20
 _STDERR_LINES = 40
 _ADVANCE_SECONDS = 20.0
