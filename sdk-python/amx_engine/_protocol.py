@@ -764,12 +764,14 @@ class LinkProtocol:
         self._frame = wire.Frame()
         self._received_seq = self._sent_seq = self._unacknowledged = 0
         self._ack_due = False
+        said_again = set()
         # What was sent may or may not have happened: only what the engine recognises as the same is said again.
         for call in [call for call in pending.values() if call.id < first_unsent or call.invocation_id]:
             if call.operation == "register":
                 self._pending.pop(call.id)
                 call.replied(link_pb2.Reply())  # Hello told the engine of every agent
             elif call.message is not None and not call.invocation_id:
+                said_again.add(call.id)
                 item = self.item(call.message.ByteSize())
                 item.id = call.id
                 item.call.timeout_ms = call.timeout_ms
@@ -779,7 +781,8 @@ class LinkProtocol:
                 self._fail(call, _restarted())
         for frame in unsent:
             for old in frame.items():
-                if old.id in pending and (old.HasField("call") or old.HasField("register")):
+                wanted = old.id in pending and old.id not in said_again
+                if wanted and (old.HasField("call") or old.HasField("register")):
                     self.item(old.ByteSize()).CopyFrom(old)
         if self._draining:
             self.item(0).drain.SetInParent()

@@ -313,6 +313,21 @@ def test_new_session_repeats_what_is_safe_and_fails_the_rest() -> None:
     assert (keyed.outcomes, unsent.outcomes) == (["result"], ["result"])
 
 
+def test_call_is_said_again_once_over_two_sessions_that_came_to_nothing() -> None:
+    link = Link()
+    link.open()
+    keyed = Call()
+    message = message_pb2.Message(agent="echo", idempotency_key="once")
+    keyed.operation, keyed.message = "request", message
+    link.protocol.call(keyed, "request", message)
+    link.sent()
+    for _ in range(2):  # the first of them is lost before anything is said
+        link.protocol.disconnected()
+        link.protocol.hello()
+        link.welcome(resumed=False)
+    assert [item.id for item in link.sent_items()] == [keyed.id]
+
+
 def test_completions_of_a_lost_session_are_not_sent_to_the_next() -> None:
     link = Link()
     link.open()
