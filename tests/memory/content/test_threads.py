@@ -145,20 +145,20 @@ def test_upkeep_that_fails_says_why_and_goes_on(open_store: OpenStore, monkeypat
 def test_large_value_is_not_split_by_whoever_puts_something_small(open_store: OpenStore) -> None:
     """With a background thread, that is its work: the caller may be an event loop."""
     store = open_store(background=True, hot_bytes=3_000_000)
-    threads = set()
+    names = set()
+    done = threading.Event()
     split = store._demotion.packer.split
 
     def noted(address: bytes, entry: Entry) -> None:
-        threads.add(threading.current_thread().name)
+        names.add(threading.current_thread().name)
         split(address, entry)
+        done.set()
 
     store._demotion.packer.split = noted  # type: ignore[method-assign]
     large = random.Random(1).randbytes(2_000_000)
     address = store.put(large)
-    for number in range(400):
+    for number in range(300):
         store.put(prose(number))
-    deadline = time.monotonic() + 30
-    while not threads and time.monotonic() < deadline:
-        store.put(prose(len(store) + 1000))
-    assert threads == {"amx-content"}
+    assert done.wait(30)
+    assert names == {"amx-content"}
     assert store.get(address) == large

@@ -10,7 +10,7 @@ from amx_server.core.errors import AmxError
 from amx_server.memory.content.codec import FIRST_DICTIONARY, LAST_DICTIONARY, ZSTD
 from amx_server.memory.content.compaction import Compacted, Compactor
 from amx_server.memory.content.contents import Contents
-from amx_server.memory.content.demotion import Demotion
+from amx_server.memory.content.demotion import Demotion, Stuck
 from amx_server.memory.content.steps import STEP_S, Steps
 
 LOW_SHARE: Final = 0.9
@@ -45,13 +45,14 @@ class Maintenance:
     def _relieve(self, seconds: float) -> bool:
         hot, warm = self._contents.hot, self._contents.warm
         deadline = time.perf_counter() + seconds
-        while self.needed:
-            if not self._demotion.relieve_once(
-                int(hot.budget * LOW_SHARE), int(warm.budget * LOW_SHARE), may_wait=True
-            ):
-                return False
-            if time.perf_counter() >= deadline:
-                return True
+        try:
+            while self.needed:
+                if not self._demotion.relieve_once(int(hot.budget * LOW_SHARE), int(warm.budget * LOW_SHARE)):
+                    break
+                if time.perf_counter() >= deadline:
+                    return True
+        except Stuck:
+            pass  # whoever puts more than there is room for is told
         return False
 
     def _train(self) -> bool:

@@ -15,6 +15,7 @@ from amx_server.memory.content.entry import CHUNKED, LEAF, NODE, NOWHERE, Entry,
 from amx_server.memory.content.errors import content_corrupted, content_not_found, disk_failed
 from amx_server.memory.content.quarantine import Quarantine
 from amx_server.memory.content.records import links_bytes
+from amx_server.memory.content.tier import Tier
 
 _ATTEMPTS: Final = 8  # content may move from tier to tier and from segment to segment while it is looked for
 _HOT_SHARE: Final = 4  # a value larger than this part of the hot tier is not promoted into it
@@ -197,25 +198,24 @@ class Reader:
         raise content_not_found(address)
 
     def _promote(self, address: bytes, entry: Entry | None, data: bytes) -> None:
-        contents = self._contents
-        if entry is None or len(data) > contents.hot.budget // _HOT_SHARE:
+        hot = self._hot
+        if entry is None or len(data) > hot.budget // _HOT_SHARE or not self._has_room(hot):
             return
-        with contents.lock:
-            if contents.index.get(address) is not entry:
-                return
-            contents.hot.add(address, data)
-            entry.used = False
+        with self._contents.lock:
+            if self._contents.index.get(address) is entry:
+                hot.add(address, data)
+                entry.used = False
         self._demotion.settle()
 
     def _warm_up(self, address: bytes, entry: Entry, location: int, data: bytes) -> None:
         """Read from disk once: its packed bytes stay in memory. Twice: so do its plain ones."""
-        contents = self._contents
+        contents, warm = self._contents, self._warm
         where = Location.unpack(location)
         if entry.used or where.codec == PLAIN:
             self._promote(address, entry, data)
             return
         entry.used = True
-        if where.stored > contents.warm.budget // _HOT_SHARE or contents.log is None:
+        if where.stored > warm.budget // _HOT_SHARE or contents.log is None or not self._has_room(warm):
             return
         try:
             body = bytes(contents.log.read(where)[links_bytes(len(entry.links)) :])
@@ -223,5 +223,11 @@ class Reader:
             return
         with contents.lock:
             if contents.index.get(address) is entry:
-                contents.warm.add(address, Packed(where.codec, body, used=True))
+                warm.add(address, Packed(where.codec, body, used=True))
         self._demotion.settle()
+
+    def _has_room(self, tier: Tier[bytes] | Tier[Packed]) -> bool:
+        """Whether a tier is within its budget, or can be brought there at once: reading never waits for that."""
+        if tier.bytes > tier.budget:
+            self._demotion.settle()
+        return tier.bytes <= tier.budget
