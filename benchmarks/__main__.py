@@ -61,7 +61,11 @@ def _measure(options: argparse.Namespace) -> int:
     cores = _use_cores(CORES)
     systems: list[System] = [Amx()] + ([] if options.no_peers else [peer() for peer in PEERS])
     machine = report.machine(cores)
-    print(f"on {machine['cpu']}, {len(cores)} cores, {machine['system']}, Python {machine['python']}", flush=True)
+    print(
+        f"on {machine['cpu']}, {len(cores)} cores, {machine['system']}, Python {machine['python']}, frame codec"
+        f" {machine['frame_codec']}",
+        flush=True,
+    )
     results = asyncio.run(run(systems, rows, effort, lambda line: print(f"  {line}", file=sys.stderr, flush=True)))
 
     shown = [] if options.no_peers else ratios

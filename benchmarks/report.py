@@ -10,6 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from amx import wire
 from benchmarks.rows import RATIOS, ROWS, Better, Ratio, Row
 from benchmarks.runner import OURS, Results
 
@@ -26,6 +27,7 @@ def machine(cores: Collection[int]) -> dict[str, Any]:
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30),
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
+        "frame_codec": "compiled" if wire.COMPILED else "plain Python",
         "packages": {name: _version(name) for name in _PACKAGES},
     }
 
