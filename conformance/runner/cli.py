@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from conformance.runner import matrix, reports, suite, testees
 from conformance.runner.cases import TRANSPORTS, Case, chosen
@@ -16,6 +18,7 @@ from conformance.runner.outcomes import exit_code
 from conformance.runner.testees import ENGINE, Testee
 
 USAGE = 2
+STOPPED = 143
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -46,7 +49,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         print("a matrix needs a whole run: leave --case, --subject, --level and --transport out", file=sys.stderr)
         return USAGE
-    return asyncio.run(_run(everything, cases, selected, list(known.values()), options))
+    try:
+        return asyncio.run(_until_told(_run(everything, cases, selected, list(known.values()), options)))
+    except asyncio.CancelledError:
+        return STOPPED
+
+
+async def _until_told(running: Coroutine[Any, Any, int]) -> int:
+    """Runs it; SIGTERM ends it with everything that was started."""
+    task = asyncio.ensure_future(running)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await task
 
 
 def _outdated(path: Path, found: str) -> list[str]:
