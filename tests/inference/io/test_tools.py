@@ -15,7 +15,7 @@ import pytest
 
 from amx_server.core.errors import AmxError, invalid
 from amx_server.inference.io import IoManager
-from amx_server.inference.io.programs import Program
+from amx_server.inference.io.programs import Program, run_program
 from amx_server.inference.io.tools import Tool, Tools
 
 PATIENCE = 20.0
@@ -300,3 +300,22 @@ async def test_blocking_tools_run_beside_each_other() -> None:
     async with workshop() as (io, tools):
         results = await asyncio.gather(*(io.call(tools.call(tool, {})) for _ in range(16)))
         assert sorted(results) == list(range(16))
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+async def test_program_that_is_ended_with_output_unread_leaves_no_pipe_open() -> None:
+    reached = asyncio.Event()
+
+    async def stuck(_: bytes) -> None:
+        reached.set()
+        await asyncio.Event().wait()
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    endless = python("import sys\nwhile True: sys.stdout.write('x' * 65536)")
+    run = asyncio.create_task(run_program(endless, b"", stuck))
+    await reached.wait()
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
