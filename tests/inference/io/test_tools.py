@@ -311,11 +311,16 @@ async def test_program_that_is_ended_with_output_unread_leaves_no_pipe_open() ->
         reached.set()
         await asyncio.Event().wait()
 
-    before = len(list(Path("/proc/self/fd").iterdir()))
+    before = open_files()
     endless = python("import sys\nwhile True: sys.stdout.write('x' * 65536)")
     run = asyncio.create_task(run_program(endless, b"", stuck))
     await reached.wait()
     run.cancel()
-    with pytest.raises(asyncio.CancelledError):
+    with pytest.raises(asyncio.CancelledError) as ended:
         await run
-    assert len(list(Path("/proc/self/fd").iterdir())) == before
+    # The traceback keeps the process from the garbage collector, which would close its pipes.
+    assert (open_files(), ended.traceback is not None) == (before, True)
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
