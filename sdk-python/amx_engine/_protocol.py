@@ -381,8 +381,13 @@ class LinkProtocol:
 
     def item(self, size: int) -> link_pb2.LinkItem:
         """A new item in the frame being built; the caller fills it at once. `size` is about its payload's, in bytes."""
-        frame = self._room(size + _ITEM_OVERHEAD)
-        item: link_pb2.LinkItem = frame.add(size + _ITEM_OVERHEAD)
+        size += _ITEM_OVERHEAD
+        frame = self._frame
+        if frame.count and (frame.count >= self.max_frame_items or frame.size + size > self.max_frame_bytes):
+            frame = self._room(size)
+        if self._idle:
+            self._wake()
+        item: link_pb2.LinkItem = frame.add(size)
         return item
 
     def _room(self, size: int) -> wire.Frame:
@@ -552,9 +557,9 @@ class LinkProtocol:
             self._events.wake()
 
     def _call_item(self, pending: PendingCall, size: int, timeout: float, invocation_id: int) -> link_pb2.LinkItem:
-        self._room(size + _ITEM_OVERHEAD)  # what is full now was said before this call
+        frame = self._room(size + _ITEM_OVERHEAD)  # what is full now was said before this call
         call_id = self._open_call(pending, timeout, invocation_id)
-        item = self.item(size)
+        item: link_pb2.LinkItem = frame.add(size + _ITEM_OVERHEAD)
         item.id = call_id
         return item
 

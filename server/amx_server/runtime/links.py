@@ -144,6 +144,8 @@ class LinkSession:
         self.identity = identity
         self.sender = identity.subject
         self.sender_field = wire.field(_SENDER, self.sender)
+        self._may_send = identity.allows("messages:send")
+        self._max_calls = limits.max_calls_in_flight
         self.link_id = hello.link_id
         self.session_id = f"lnk-{secrets.token_hex(8)}"
         self.resume_token = secrets.token_urlsafe(24)
@@ -229,6 +231,7 @@ class LinkSession:
 
     def _take_entries(self, entries: list[tuple[Any, ...]]) -> None:
         complete = self._operations.dispatcher.complete_plain
+        accept = self._operations.acceptance.accept_plain
         for entry in entries:
             kind = entry[0]
             if kind == wire.OTHER:
@@ -241,7 +244,13 @@ class LinkSession:
                     if self.draining and not self.in_flight:
                         self._links.drained(self)
                 else:
-                    self._on_request(entry)
+                    id = entry[1]
+                    calls = self.calls
+                    if self._may_send and id not in calls and len(calls) < self._max_calls:
+                        call = calls[id] = LinkCall(self, id)
+                        call.invocation = accept(self, call, entry)
+                    else:
+                        self._on_request(entry)
             except AmxError as error:
                 self._answer(entry[1], _KINDS[kind], error)
             except Exception as error:  # one item must not take the link's other work down

@@ -32,7 +32,7 @@ class Operations:
         registry: Registry,
     ) -> None:
         self.dispatcher = dispatcher
-        self._acceptance = acceptance
+        self.acceptance = acceptance
         self.events = events
         self.broadcasts = broadcasts
         self.memory = memory
@@ -53,7 +53,7 @@ class Operations:
             session.identity.require("messages:send", "sending messages")
             invocation_id = what.invocation_id
             sender = self._sender(session, invocation_id) if invocation_id else session.sender
-            call.invocation = self._acceptance.accept(
+            call.invocation = self.acceptance.accept(
                 session.namespace, session.identity, sender, what.request, call, what.timeout_ms
             )
             return
@@ -65,7 +65,7 @@ class Operations:
     def request_plain(self, session: LinkSession, call: LinkCall, entry: tuple[Any, ...]) -> None:
         """Carries out a request that came as an entry of `amx.wire.scan`, as `call` does."""
         session.identity.require("messages:send", "sending messages")
-        call.invocation = self._acceptance.accept_plain(session, call, entry)
+        call.invocation = self.acceptance.accept_plain(session, call, entry)
 
     def _sender(self, session: LinkSession, invocation_id: int) -> str:
         """Who sends: the instance whose handler makes the call, else the link's identity."""
@@ -75,12 +75,12 @@ class Operations:
     def _send(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
-        self._acceptance.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
+        self.acceptance.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
 
     def _stream(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
-        call.invocation = self._acceptance.accept(
+        call.invocation = self.acceptance.accept(
             session.namespace, session.identity, sender, what.stream, call, what.timeout_ms, streaming=True
         )
 

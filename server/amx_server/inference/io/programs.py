@@ -136,8 +136,8 @@ async def _end(process: asyncio.subprocess.Process, grace: float) -> None:
             pass
     _signal(process, signal.SIGKILL)  # also what a leader that ended by itself has left behind
     await process.wait()
-    # Pipes that were not read to their end stay open otherwise, until the garbage collector finds them. A process has no
-    # public way to close them.
+    # Pipes that were not read to their end stay open otherwise, until the garbage collector finds them. A process has
+    # no public way to close them.
     process._transport.close()  # type: ignore[attr-defined]
     await asyncio.sleep(0)
 
