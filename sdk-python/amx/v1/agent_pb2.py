@@ -26,7 +26,7 @@ from amx.v1 import common_pb2 as amx_dot_v1_dot_common__pb2
 from amx.v1 import message_pb2 as amx_dot_v1_dot_message__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61mx/v1/agent.proto\x12\x06\x61mx.v1\x1a\x13\x61mx/v1/common.proto\x1a\x14\x61mx/v1/message.proto\"\xd3\x03\n\x0f\x41gentDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1f\n\x04kind\x18\x03 \x01(\x0e\x32\x11.amx.v1.AgentKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12+\n\x08handlers\x18\x05 \x03(\x0b\x32\x19.amx.v1.HandlerDefinition\x12*\n\x08memories\x18\x06 \x03(\x0b\x32\x18.amx.v1.MemoryDefinition\x12-\n\tschedules\x18\x07 \x03(\x0b\x32\x1a.amx.v1.ScheduleDefinition\x12\x0e\n\x06groups\x18\x08 \x03(\t\x12\x33\n\x06labels\x18\t \x03(\x0b\x32#.amx.v1.AgentDefinition.LabelsEntry\x12\x17\n\x0fidle_timeout_ms\x18\n \x01(\x04\x12\x18\n\x10mailbox_capacity\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_handler\x18\r \x01(\t\x12\r\n\x05order\x18\x0e \x01(\x05\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xfa\x02\n\x11HandlerDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0cinput_schema\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12\x11\n\tstreaming\x18\x05 \x01(\x08\x12\x12\n\nconcurrent\x18\x06 \x01(\x08\x12&\n\ndurability\x18\x07 \x01(\x0e\x32\x12.amx.v1.Durability\x12\"\n\x05retry\x18\x08 \x01(\x0b\x32\x13.amx.v1.RetryPolicy\x12\x12\n\ntimeout_ms\x18\t \x01(\x04\x12\x13\n\x0bpermissions\x18\n \x03(\t\x12+\n\rsubscriptions\x18\x0b \x03(\x0b\x32\x14.amx.v1.Subscription\x12\x15\n\rmessage_types\x18\x0c \x03(\t\x12\x35\n\x0f\x63ircuit_breaker\x18\r \x01(\x0b\x32\x1c.amx.v1.CircuitBreakerPolicy\"\xa5\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x16\n\x0emax_backoff_ms\x18\x04 \x01(\x04\x12\x19\n\x11retryable_reasons\x18\x05 \x03(\t\x12\x1d\n\x15non_retryable_reasons\x18\x06 \x03(\t\"T\n\x14\x43ircuitBreakerPolicy\x12\x19\n\x11\x66\x61ilure_threshold\x18\x01 \x01(\r\x12\x0f\n\x07open_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x64isabled\x18\x03 \x01(\x08\"\x90\x01\n\x10MemoryDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.amx.v1.MemoryKind\x12\x12\n\npersistent\x18\x03 \x01(\x08\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x04\x12\x13\n\x0bmax_entries\x18\x05 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x99\x02\n\x12ScheduleDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07handler\x18\x02 \x01(\t\x12\x18\n\x0e\x66ixed_delay_ms\x18\x03 \x01(\x04H\x00\x12\x17\n\rfixed_rate_ms\x18\x04 \x01(\x04H\x00\x12\x0e\n\x04\x63ron\x18\x05 \x01(\tH\x00\x12\x17\n\ronce_after_ms\x18\x06 \x01(\x04H\x00\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12\"\n\x06missed\x18\x08 \x01(\x0e\x32\x12.amx.v1.MissedRuns\x12\x18\n\x10initial_delay_ms\x18\t \x01(\x04\x12\x0b\n\x03key\x18\n \x01(\t\x12 \n\x07payload\x18\x0b \x01(\x0b\x32\x0f.amx.v1.PayloadB\x08\n\x06timing*\x85\x01\n\tAgentKind\x12\x1a\n\x16\x41GENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41GENT_KIND_AGENT\x10\x01\x12\x15\n\x11\x41GENT_KIND_ROUTER\x10\x02\x12\x16\n\x12\x41GENT_KIND_MONITOR\x10\x03\x12\x17\n\x13\x41GENT_KIND_PIPELINE\x10\x04*\x80\x01\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMORY_KIND_VALUE\x10\x01\x12\x13\n\x0fMEMORY_KIND_MAP\x10\x02\x12\x13\n\x0fMEMORY_KIND_SET\x10\x03\x12\x14\n\x10MEMORY_KIND_LIST\x10\x04*r\n\nMissedRuns\x12\x1b\n\x17MISSED_RUNS_UNSPECIFIED\x10\x00\x12\x14\n\x10MISSED_RUNS_SKIP\x10\x01\x12\x18\n\x14MISSED_RUNS_RUN_ONCE\x10\x02\x12\x17\n\x13MISSED_RUNS_RUN_ALL\x10\x03\x42J\n\x16\x63om.aimatrix.engine.v1P\x01Z\x19\x61imatrix.com/amx/v1;amxv1\xaa\x02\x12\x41imatrix.Engine.V1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x12\x61mx/v1/agent.proto\x12\x06\x61mx.v1\x1a\x13\x61mx/v1/common.proto\x1a\x14\x61mx/v1/message.proto\"\x81\x04\n\x0f\x41gentDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x1f\n\x04kind\x18\x03 \x01(\x0e\x32\x11.amx.v1.AgentKind\x12\x13\n\x0b\x64\x65scription\x18\x04 \x01(\t\x12+\n\x08handlers\x18\x05 \x03(\x0b\x32\x19.amx.v1.HandlerDefinition\x12*\n\x08memories\x18\x06 \x03(\x0b\x32\x18.amx.v1.MemoryDefinition\x12-\n\tschedules\x18\x07 \x03(\x0b\x32\x1a.amx.v1.ScheduleDefinition\x12\x0e\n\x06groups\x18\x08 \x03(\t\x12\x33\n\x06labels\x18\t \x03(\x0b\x32#.amx.v1.AgentDefinition.LabelsEntry\x12\x17\n\x0fidle_timeout_ms\x18\n \x01(\x04\x12\x18\n\x10mailbox_capacity\x18\x0b \x01(\r\x12\x14\n\x0c\x63\x61pabilities\x18\x0c \x03(\t\x12\x17\n\x0f\x64\x65\x66\x61ult_handler\x18\r \x01(\t\x12\r\n\x05order\x18\x0e \x01(\x05\x12,\n\nsupervisor\x18\x0f \x01(\x0b\x32\x18.amx.v1.SupervisorPolicy\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xa9\x01\n\x10SupervisorPolicy\x12)\n\x08strategy\x18\x01 \x01(\x0e\x32\x17.amx.v1.RestartStrategy\x12)\n\x08\x63hildren\x18\x02 \x03(\x0b\x32\x17.amx.v1.SupervisedChild\x12\x14\n\x0cmax_restarts\x18\x03 \x01(\r\x12\x11\n\twithin_ms\x18\x04 \x01(\x04\x12\x16\n\x0emax_backoff_ms\x18\x05 \x01(\x04\"g\n\x0fSupervisedChild\x12\r\n\x05\x61gent\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12$\n\x07restart\x18\x03 \x01(\x0e\x32\x13.amx.v1.RestartType\x12\x12\n\non_restart\x18\x04 \x01(\t\"\xa7\x03\n\x11HandlerDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t\x12\x14\n\x0cinput_schema\x18\x03 \x01(\t\x12\x15\n\routput_schema\x18\x04 \x01(\t\x12\x11\n\tstreaming\x18\x05 \x01(\x08\x12\x12\n\nconcurrent\x18\x06 \x01(\x08\x12&\n\ndurability\x18\x07 \x01(\x0e\x32\x12.amx.v1.Durability\x12\"\n\x05retry\x18\x08 \x01(\x0b\x32\x13.amx.v1.RetryPolicy\x12\x12\n\ntimeout_ms\x18\t \x01(\x04\x12\x13\n\x0bpermissions\x18\n \x03(\t\x12+\n\rsubscriptions\x18\x0b \x03(\x0b\x32\x14.amx.v1.Subscription\x12\x15\n\rmessage_types\x18\x0c \x03(\t\x12\x35\n\x0f\x63ircuit_breaker\x18\r \x01(\x0b\x32\x1c.amx.v1.CircuitBreakerPolicy\x12+\n\texecution\x18\x0e \x01(\x0e\x32\x18.amx.v1.HandlerExecution\"\xa5\x01\n\x0bRetryPolicy\x12\x14\n\x0cmax_attempts\x18\x01 \x01(\r\x12\x1a\n\x12initial_backoff_ms\x18\x02 \x01(\x04\x12\x12\n\nmultiplier\x18\x03 \x01(\x01\x12\x16\n\x0emax_backoff_ms\x18\x04 \x01(\x04\x12\x19\n\x11retryable_reasons\x18\x05 \x03(\t\x12\x1d\n\x15non_retryable_reasons\x18\x06 \x03(\t\"T\n\x14\x43ircuitBreakerPolicy\x12\x19\n\x11\x66\x61ilure_threshold\x18\x01 \x01(\r\x12\x0f\n\x07open_ms\x18\x02 \x01(\x04\x12\x10\n\x08\x64isabled\x18\x03 \x01(\x08\"\x90\x01\n\x10MemoryDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12 \n\x04kind\x18\x02 \x01(\x0e\x32\x12.amx.v1.MemoryKind\x12\x12\n\npersistent\x18\x03 \x01(\x08\x12\x0e\n\x06ttl_ms\x18\x04 \x01(\x04\x12\x13\n\x0bmax_entries\x18\x05 \x01(\r\x12\x13\n\x0b\x64\x65scription\x18\x06 \x01(\t\"\x99\x02\n\x12ScheduleDefinition\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07handler\x18\x02 \x01(\t\x12\x18\n\x0e\x66ixed_delay_ms\x18\x03 \x01(\x04H\x00\x12\x17\n\rfixed_rate_ms\x18\x04 \x01(\x04H\x00\x12\x0e\n\x04\x63ron\x18\x05 \x01(\tH\x00\x12\x17\n\ronce_after_ms\x18\x06 \x01(\x04H\x00\x12\x11\n\ttime_zone\x18\x07 \x01(\t\x12\"\n\x06missed\x18\x08 \x01(\x0e\x32\x12.amx.v1.MissedRuns\x12\x18\n\x10initial_delay_ms\x18\t \x01(\x04\x12\x0b\n\x03key\x18\n \x01(\t\x12 \n\x07payload\x18\x0b \x01(\x0b\x32\x0f.amx.v1.PayloadB\x08\n\x06timing*\x85\x01\n\tAgentKind\x12\x1a\n\x16\x41GENT_KIND_UNSPECIFIED\x10\x00\x12\x14\n\x10\x41GENT_KIND_AGENT\x10\x01\x12\x15\n\x11\x41GENT_KIND_ROUTER\x10\x02\x12\x16\n\x12\x41GENT_KIND_MONITOR\x10\x03\x12\x17\n\x13\x41GENT_KIND_PIPELINE\x10\x04*\x9a\x01\n\x0fRestartStrategy\x12 \n\x1cRESTART_STRATEGY_UNSPECIFIED\x10\x00\x12 \n\x1cRESTART_STRATEGY_ONE_FOR_ONE\x10\x01\x12 \n\x1cRESTART_STRATEGY_ONE_FOR_ALL\x10\x02\x12!\n\x1dRESTART_STRATEGY_REST_FOR_ONE\x10\x03*\x7f\n\x0bRestartType\x12\x1c\n\x18RESTART_TYPE_UNSPECIFIED\x10\x00\x12\x1a\n\x16RESTART_TYPE_PERMANENT\x10\x01\x12\x1a\n\x16RESTART_TYPE_TRANSIENT\x10\x02\x12\x1a\n\x16RESTART_TYPE_TEMPORARY\x10\x03*\x8e\x01\n\x10HandlerExecution\x12!\n\x1dHANDLER_EXECUTION_UNSPECIFIED\x10\x00\x12\x1a\n\x16HANDLER_EXECUTION_LOOP\x10\x01\x12\x1c\n\x18HANDLER_EXECUTION_THREAD\x10\x02\x12\x1d\n\x19HANDLER_EXECUTION_PROCESS\x10\x03*\x80\x01\n\nMemoryKind\x12\x1b\n\x17MEMORY_KIND_UNSPECIFIED\x10\x00\x12\x15\n\x11MEMORY_KIND_VALUE\x10\x01\x12\x13\n\x0fMEMORY_KIND_MAP\x10\x02\x12\x13\n\x0fMEMORY_KIND_SET\x10\x03\x12\x14\n\x10MEMORY_KIND_LIST\x10\x04*r\n\nMissedRuns\x12\x1b\n\x17MISSED_RUNS_UNSPECIFIED\x10\x00\x12\x14\n\x10MISSED_RUNS_SKIP\x10\x01\x12\x18\n\x14MISSED_RUNS_RUN_ONCE\x10\x02\x12\x17\n\x13MISSED_RUNS_RUN_ALL\x10\x03\x42J\n\x16\x63om.aimatrix.engine.v1P\x01Z\x19\x61imatrix.com/amx/v1;amxv1\xaa\x02\x12\x41imatrix.Engine.V1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,24 +36,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._serialized_options = b'\n\026com.aimatrix.engine.v1P\001Z\031aimatrix.com/amx/v1;amxv1\252\002\022Aimatrix.Engine.V1'
   _globals['_AGENTDEFINITION_LABELSENTRY']._loaded_options = None
   _globals['_AGENTDEFINITION_LABELSENTRY']._serialized_options = b'8\001'
-  _globals['_AGENTKIND']._serialized_start=1610
-  _globals['_AGENTKIND']._serialized_end=1743
-  _globals['_MEMORYKIND']._serialized_start=1746
-  _globals['_MEMORYKIND']._serialized_end=1874
-  _globals['_MISSEDRUNS']._serialized_start=1876
-  _globals['_MISSEDRUNS']._serialized_end=1990
+  _globals['_AGENTKIND']._serialized_start=1978
+  _globals['_AGENTKIND']._serialized_end=2111
+  _globals['_RESTARTSTRATEGY']._serialized_start=2114
+  _globals['_RESTARTSTRATEGY']._serialized_end=2268
+  _globals['_RESTARTTYPE']._serialized_start=2270
+  _globals['_RESTARTTYPE']._serialized_end=2397
+  _globals['_HANDLEREXECUTION']._serialized_start=2400
+  _globals['_HANDLEREXECUTION']._serialized_end=2542
+  _globals['_MEMORYKIND']._serialized_start=2545
+  _globals['_MEMORYKIND']._serialized_end=2673
+  _globals['_MISSEDRUNS']._serialized_start=2675
+  _globals['_MISSEDRUNS']._serialized_end=2789
   _globals['_AGENTDEFINITION']._serialized_start=74
-  _globals['_AGENTDEFINITION']._serialized_end=541
-  _globals['_AGENTDEFINITION_LABELSENTRY']._serialized_start=496
-  _globals['_AGENTDEFINITION_LABELSENTRY']._serialized_end=541
-  _globals['_HANDLERDEFINITION']._serialized_start=544
-  _globals['_HANDLERDEFINITION']._serialized_end=922
-  _globals['_RETRYPOLICY']._serialized_start=925
-  _globals['_RETRYPOLICY']._serialized_end=1090
-  _globals['_CIRCUITBREAKERPOLICY']._serialized_start=1092
-  _globals['_CIRCUITBREAKERPOLICY']._serialized_end=1176
-  _globals['_MEMORYDEFINITION']._serialized_start=1179
-  _globals['_MEMORYDEFINITION']._serialized_end=1323
-  _globals['_SCHEDULEDEFINITION']._serialized_start=1326
-  _globals['_SCHEDULEDEFINITION']._serialized_end=1607
+  _globals['_AGENTDEFINITION']._serialized_end=587
+  _globals['_AGENTDEFINITION_LABELSENTRY']._serialized_start=542
+  _globals['_AGENTDEFINITION_LABELSENTRY']._serialized_end=587
+  _globals['_SUPERVISORPOLICY']._serialized_start=590
+  _globals['_SUPERVISORPOLICY']._serialized_end=759
+  _globals['_SUPERVISEDCHILD']._serialized_start=761
+  _globals['_SUPERVISEDCHILD']._serialized_end=864
+  _globals['_HANDLERDEFINITION']._serialized_start=867
+  _globals['_HANDLERDEFINITION']._serialized_end=1290
+  _globals['_RETRYPOLICY']._serialized_start=1293
+  _globals['_RETRYPOLICY']._serialized_end=1458
+  _globals['_CIRCUITBREAKERPOLICY']._serialized_start=1460
+  _globals['_CIRCUITBREAKERPOLICY']._serialized_end=1544
+  _globals['_MEMORYDEFINITION']._serialized_start=1547
+  _globals['_MEMORYDEFINITION']._serialized_end=1691
+  _globals['_SCHEDULEDEFINITION']._serialized_start=1694
+  _globals['_SCHEDULEDEFINITION']._serialized_end=1975
 # @@protoc_insertion_point(module_scope)

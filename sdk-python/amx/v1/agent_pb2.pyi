@@ -16,6 +16,27 @@ class AgentKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     AGENT_KIND_MONITOR: _ClassVar[AgentKind]
     AGENT_KIND_PIPELINE: _ClassVar[AgentKind]
 
+class RestartStrategy(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESTART_STRATEGY_UNSPECIFIED: _ClassVar[RestartStrategy]
+    RESTART_STRATEGY_ONE_FOR_ONE: _ClassVar[RestartStrategy]
+    RESTART_STRATEGY_ONE_FOR_ALL: _ClassVar[RestartStrategy]
+    RESTART_STRATEGY_REST_FOR_ONE: _ClassVar[RestartStrategy]
+
+class RestartType(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    RESTART_TYPE_UNSPECIFIED: _ClassVar[RestartType]
+    RESTART_TYPE_PERMANENT: _ClassVar[RestartType]
+    RESTART_TYPE_TRANSIENT: _ClassVar[RestartType]
+    RESTART_TYPE_TEMPORARY: _ClassVar[RestartType]
+
+class HandlerExecution(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HANDLER_EXECUTION_UNSPECIFIED: _ClassVar[HandlerExecution]
+    HANDLER_EXECUTION_LOOP: _ClassVar[HandlerExecution]
+    HANDLER_EXECUTION_THREAD: _ClassVar[HandlerExecution]
+    HANDLER_EXECUTION_PROCESS: _ClassVar[HandlerExecution]
+
 class MemoryKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
     MEMORY_KIND_UNSPECIFIED: _ClassVar[MemoryKind]
@@ -35,6 +56,18 @@ AGENT_KIND_AGENT: AgentKind
 AGENT_KIND_ROUTER: AgentKind
 AGENT_KIND_MONITOR: AgentKind
 AGENT_KIND_PIPELINE: AgentKind
+RESTART_STRATEGY_UNSPECIFIED: RestartStrategy
+RESTART_STRATEGY_ONE_FOR_ONE: RestartStrategy
+RESTART_STRATEGY_ONE_FOR_ALL: RestartStrategy
+RESTART_STRATEGY_REST_FOR_ONE: RestartStrategy
+RESTART_TYPE_UNSPECIFIED: RestartType
+RESTART_TYPE_PERMANENT: RestartType
+RESTART_TYPE_TRANSIENT: RestartType
+RESTART_TYPE_TEMPORARY: RestartType
+HANDLER_EXECUTION_UNSPECIFIED: HandlerExecution
+HANDLER_EXECUTION_LOOP: HandlerExecution
+HANDLER_EXECUTION_THREAD: HandlerExecution
+HANDLER_EXECUTION_PROCESS: HandlerExecution
 MEMORY_KIND_UNSPECIFIED: MemoryKind
 MEMORY_KIND_VALUE: MemoryKind
 MEMORY_KIND_MAP: MemoryKind
@@ -46,7 +79,7 @@ MISSED_RUNS_RUN_ONCE: MissedRuns
 MISSED_RUNS_RUN_ALL: MissedRuns
 
 class AgentDefinition(_message.Message):
-    __slots__ = ("name", "version", "kind", "description", "handlers", "memories", "schedules", "groups", "labels", "idle_timeout_ms", "mailbox_capacity", "capabilities", "default_handler", "order")
+    __slots__ = ("name", "version", "kind", "description", "handlers", "memories", "schedules", "groups", "labels", "idle_timeout_ms", "mailbox_capacity", "capabilities", "default_handler", "order", "supervisor")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -68,6 +101,7 @@ class AgentDefinition(_message.Message):
     CAPABILITIES_FIELD_NUMBER: _ClassVar[int]
     DEFAULT_HANDLER_FIELD_NUMBER: _ClassVar[int]
     ORDER_FIELD_NUMBER: _ClassVar[int]
+    SUPERVISOR_FIELD_NUMBER: _ClassVar[int]
     name: str
     version: str
     kind: AgentKind
@@ -82,10 +116,37 @@ class AgentDefinition(_message.Message):
     capabilities: _containers.RepeatedScalarFieldContainer[str]
     default_handler: str
     order: int
-    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[_Union[AgentKind, str]] = ..., description: _Optional[str] = ..., handlers: _Optional[_Iterable[_Union[HandlerDefinition, _Mapping]]] = ..., memories: _Optional[_Iterable[_Union[MemoryDefinition, _Mapping]]] = ..., schedules: _Optional[_Iterable[_Union[ScheduleDefinition, _Mapping]]] = ..., groups: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout_ms: _Optional[int] = ..., mailbox_capacity: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., default_handler: _Optional[str] = ..., order: _Optional[int] = ...) -> None: ...
+    supervisor: SupervisorPolicy
+    def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., kind: _Optional[_Union[AgentKind, str]] = ..., description: _Optional[str] = ..., handlers: _Optional[_Iterable[_Union[HandlerDefinition, _Mapping]]] = ..., memories: _Optional[_Iterable[_Union[MemoryDefinition, _Mapping]]] = ..., schedules: _Optional[_Iterable[_Union[ScheduleDefinition, _Mapping]]] = ..., groups: _Optional[_Iterable[str]] = ..., labels: _Optional[_Mapping[str, str]] = ..., idle_timeout_ms: _Optional[int] = ..., mailbox_capacity: _Optional[int] = ..., capabilities: _Optional[_Iterable[str]] = ..., default_handler: _Optional[str] = ..., order: _Optional[int] = ..., supervisor: _Optional[_Union[SupervisorPolicy, _Mapping]] = ...) -> None: ...
+
+class SupervisorPolicy(_message.Message):
+    __slots__ = ("strategy", "children", "max_restarts", "within_ms", "max_backoff_ms")
+    STRATEGY_FIELD_NUMBER: _ClassVar[int]
+    CHILDREN_FIELD_NUMBER: _ClassVar[int]
+    MAX_RESTARTS_FIELD_NUMBER: _ClassVar[int]
+    WITHIN_MS_FIELD_NUMBER: _ClassVar[int]
+    MAX_BACKOFF_MS_FIELD_NUMBER: _ClassVar[int]
+    strategy: RestartStrategy
+    children: _containers.RepeatedCompositeFieldContainer[SupervisedChild]
+    max_restarts: int
+    within_ms: int
+    max_backoff_ms: int
+    def __init__(self, strategy: _Optional[_Union[RestartStrategy, str]] = ..., children: _Optional[_Iterable[_Union[SupervisedChild, _Mapping]]] = ..., max_restarts: _Optional[int] = ..., within_ms: _Optional[int] = ..., max_backoff_ms: _Optional[int] = ...) -> None: ...
+
+class SupervisedChild(_message.Message):
+    __slots__ = ("agent", "key", "restart", "on_restart")
+    AGENT_FIELD_NUMBER: _ClassVar[int]
+    KEY_FIELD_NUMBER: _ClassVar[int]
+    RESTART_FIELD_NUMBER: _ClassVar[int]
+    ON_RESTART_FIELD_NUMBER: _ClassVar[int]
+    agent: str
+    key: str
+    restart: RestartType
+    on_restart: str
+    def __init__(self, agent: _Optional[str] = ..., key: _Optional[str] = ..., restart: _Optional[_Union[RestartType, str]] = ..., on_restart: _Optional[str] = ...) -> None: ...
 
 class HandlerDefinition(_message.Message):
-    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "concurrent", "durability", "retry", "timeout_ms", "permissions", "subscriptions", "message_types", "circuit_breaker")
+    __slots__ = ("name", "description", "input_schema", "output_schema", "streaming", "concurrent", "durability", "retry", "timeout_ms", "permissions", "subscriptions", "message_types", "circuit_breaker", "execution")
     NAME_FIELD_NUMBER: _ClassVar[int]
     DESCRIPTION_FIELD_NUMBER: _ClassVar[int]
     INPUT_SCHEMA_FIELD_NUMBER: _ClassVar[int]
@@ -99,6 +160,7 @@ class HandlerDefinition(_message.Message):
     SUBSCRIPTIONS_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_TYPES_FIELD_NUMBER: _ClassVar[int]
     CIRCUIT_BREAKER_FIELD_NUMBER: _ClassVar[int]
+    EXECUTION_FIELD_NUMBER: _ClassVar[int]
     name: str
     description: str
     input_schema: str
@@ -112,7 +174,8 @@ class HandlerDefinition(_message.Message):
     subscriptions: _containers.RepeatedCompositeFieldContainer[_message_pb2.Subscription]
     message_types: _containers.RepeatedScalarFieldContainer[str]
     circuit_breaker: CircuitBreakerPolicy
-    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: bool = ..., concurrent: bool = ..., durability: _Optional[_Union[_common_pb2.Durability, str]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., permissions: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[_message_pb2.Subscription, _Mapping]]] = ..., message_types: _Optional[_Iterable[str]] = ..., circuit_breaker: _Optional[_Union[CircuitBreakerPolicy, _Mapping]] = ...) -> None: ...
+    execution: HandlerExecution
+    def __init__(self, name: _Optional[str] = ..., description: _Optional[str] = ..., input_schema: _Optional[str] = ..., output_schema: _Optional[str] = ..., streaming: bool = ..., concurrent: bool = ..., durability: _Optional[_Union[_common_pb2.Durability, str]] = ..., retry: _Optional[_Union[RetryPolicy, _Mapping]] = ..., timeout_ms: _Optional[int] = ..., permissions: _Optional[_Iterable[str]] = ..., subscriptions: _Optional[_Iterable[_Union[_message_pb2.Subscription, _Mapping]]] = ..., message_types: _Optional[_Iterable[str]] = ..., circuit_breaker: _Optional[_Union[CircuitBreakerPolicy, _Mapping]] = ..., execution: _Optional[_Union[HandlerExecution, str]] = ...) -> None: ...
 
 class RetryPolicy(_message.Message):
     __slots__ = ("max_attempts", "initial_backoff_ms", "multiplier", "max_backoff_ms", "retryable_reasons", "non_retryable_reasons")

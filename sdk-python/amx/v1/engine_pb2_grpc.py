@@ -165,6 +165,86 @@ class EngineServiceStub(object):
                 request_serializer=amx_dot_v1_dot_engine__pb2.SearchMemoryRequest.SerializeToString,
                 response_deserializer=amx_dot_v1_dot_engine__pb2.SearchMemoryResponse.FromString,
                 _registered_method=True)
+        self.ListMemoryVersions = channel.unary_unary(
+                '/amx.v1.EngineService/ListMemoryVersions',
+                request_serializer=amx_dot_v1_dot_engine__pb2.ListMemoryVersionsRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.ListMemoryVersionsResponse.FromString,
+                _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/amx.v1.EngineService/CreateSnapshot',
+                request_serializer=amx_dot_v1_dot_engine__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/amx.v1.EngineService/DeleteSnapshot',
+                request_serializer=amx_dot_v1_dot_engine__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ForkInstance = channel.unary_unary(
+                '/amx.v1.EngineService/ForkInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.ForkInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.ForkInstanceResponse.FromString,
+                _registered_method=True)
+        self.RestoreMemory = channel.unary_unary(
+                '/amx.v1.EngineService/RestoreMemory',
+                request_serializer=amx_dot_v1_dot_engine__pb2.RestoreMemoryRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.RestoreMemoryResponse.FromString,
+                _registered_method=True)
+        self.GetMemoryStats = channel.unary_unary(
+                '/amx.v1.EngineService/GetMemoryStats',
+                request_serializer=amx_dot_v1_dot_engine__pb2.GetMemoryStatsRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.GetMemoryStatsResponse.FromString,
+                _registered_method=True)
+        self.CollectMemory = channel.unary_stream(
+                '/amx.v1.EngineService/CollectMemory',
+                request_serializer=amx_dot_v1_dot_engine__pb2.CollectMemoryRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.CollectMemoryResponse.FromString,
+                _registered_method=True)
+        self.VerifyMemory = channel.unary_stream(
+                '/amx.v1.EngineService/VerifyMemory',
+                request_serializer=amx_dot_v1_dot_engine__pb2.VerifyMemoryRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.VerifyMemoryResponse.FromString,
+                _registered_method=True)
+        self.SpawnInstance = channel.unary_unary(
+                '/amx.v1.EngineService/SpawnInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.SpawnInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.SpawnInstanceResponse.FromString,
+                _registered_method=True)
+        self.SuspendInstance = channel.unary_unary(
+                '/amx.v1.EngineService/SuspendInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.SuspendInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.SuspendInstanceResponse.FromString,
+                _registered_method=True)
+        self.ResumeInstance = channel.unary_unary(
+                '/amx.v1.EngineService/ResumeInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.ResumeInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.ResumeInstanceResponse.FromString,
+                _registered_method=True)
+        self.MigrateInstance = channel.unary_unary(
+                '/amx.v1.EngineService/MigrateInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.MigrateInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.MigrateInstanceResponse.FromString,
+                _registered_method=True)
+        self.KillInstance = channel.unary_unary(
+                '/amx.v1.EngineService/KillInstance',
+                request_serializer=amx_dot_v1_dot_engine__pb2.KillInstanceRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.KillInstanceResponse.FromString,
+                _registered_method=True)
+        self.ListSupervisors = channel.unary_unary(
+                '/amx.v1.EngineService/ListSupervisors',
+                request_serializer=amx_dot_v1_dot_engine__pb2.ListSupervisorsRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.ListSupervisorsResponse.FromString,
+                _registered_method=True)
+        self.GetScheduler = channel.unary_unary(
+                '/amx.v1.EngineService/GetScheduler',
+                request_serializer=amx_dot_v1_dot_engine__pb2.GetSchedulerRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.GetSchedulerResponse.FromString,
+                _registered_method=True)
+        self.SetAllocationPolicy = channel.unary_unary(
+                '/amx.v1.EngineService/SetAllocationPolicy',
+                request_serializer=amx_dot_v1_dot_engine__pb2.SetAllocationPolicyRequest.SerializeToString,
+                response_deserializer=amx_dot_v1_dot_engine__pb2.SetAllocationPolicyResponse.FromString,
+                _registered_method=True)
         self.ReadLog = channel.unary_stream(
                 '/amx.v1.EngineService/ReadLog',
                 request_serializer=amx_dot_v1_dot_engine__pb2.ReadLogRequest.SerializeToString,
@@ -363,6 +443,118 @@ class EngineServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListMemoryVersions(self, request, context):
+        """Lists the versions of an instance's memory that can still be read, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CreateSnapshot(self, request, context):
+        """Gives a version of an instance's memory a name and keeps it until the name is deleted.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Deletes the name of a version; the version goes with its age.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForkInstance(self, request, context):
+        """Makes a new instance that remembers what another did at some version.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RestoreMemory(self, request, context):
+        """Sets an instance's memory to what it was at some version, as one more commit.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetMemoryStats(self, request, context):
+        """Describes what memory holds, where, and how well.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CollectMemory(self, request, context):
+        """Forgets versions whose time is over, collects content that nothing refers to, and gives its space back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyMemory(self, request, context):
+        """Checks everything stored against its address.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SpawnInstance(self, request, context):
+        """Makes an instance awake before its first message.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SuspendInstance(self, request, context):
+        """Keeps an instance from running; its messages wait.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ResumeInstance(self, request, context):
+        """Lets a suspended instance run again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def MigrateInstance(self, request, context):
+        """Moves an instance to another link, between two messages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KillInstance(self, request, context):
+        """Stops what an instance runs and lets it begin anew.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSupervisors(self, request, context):
+        """Lists supervisors with their children.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetScheduler(self, request, context):
+        """Describes the scheduler: pressure, shares, waits, what it decided and who held it up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetAllocationPolicy(self, request, context):
+        """Chooses how capacity is shared among namespaces and agents, until the engine restarts.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReadLog(self, request, context):
         """Reads the engine's log: what is still held, then what comes if asked to follow.
         """
@@ -509,6 +701,86 @@ def add_EngineServiceServicer_to_server(servicer, server):
                     servicer.SearchMemory,
                     request_deserializer=amx_dot_v1_dot_engine__pb2.SearchMemoryRequest.FromString,
                     response_serializer=amx_dot_v1_dot_engine__pb2.SearchMemoryResponse.SerializeToString,
+            ),
+            'ListMemoryVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListMemoryVersions,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.ListMemoryVersionsRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.ListMemoryVersionsResponse.SerializeToString,
+            ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
+            'ForkInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForkInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.ForkInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.ForkInstanceResponse.SerializeToString,
+            ),
+            'RestoreMemory': grpc.unary_unary_rpc_method_handler(
+                    servicer.RestoreMemory,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.RestoreMemoryRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.RestoreMemoryResponse.SerializeToString,
+            ),
+            'GetMemoryStats': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetMemoryStats,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.GetMemoryStatsRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.GetMemoryStatsResponse.SerializeToString,
+            ),
+            'CollectMemory': grpc.unary_stream_rpc_method_handler(
+                    servicer.CollectMemory,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.CollectMemoryRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.CollectMemoryResponse.SerializeToString,
+            ),
+            'VerifyMemory': grpc.unary_stream_rpc_method_handler(
+                    servicer.VerifyMemory,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.VerifyMemoryRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.VerifyMemoryResponse.SerializeToString,
+            ),
+            'SpawnInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.SpawnInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.SpawnInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.SpawnInstanceResponse.SerializeToString,
+            ),
+            'SuspendInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.SuspendInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.SuspendInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.SuspendInstanceResponse.SerializeToString,
+            ),
+            'ResumeInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.ResumeInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.ResumeInstanceResponse.SerializeToString,
+            ),
+            'MigrateInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.MigrateInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.MigrateInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.MigrateInstanceResponse.SerializeToString,
+            ),
+            'KillInstance': grpc.unary_unary_rpc_method_handler(
+                    servicer.KillInstance,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.KillInstanceRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.KillInstanceResponse.SerializeToString,
+            ),
+            'ListSupervisors': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSupervisors,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.ListSupervisorsRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.ListSupervisorsResponse.SerializeToString,
+            ),
+            'GetScheduler': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetScheduler,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.GetSchedulerRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.GetSchedulerResponse.SerializeToString,
+            ),
+            'SetAllocationPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetAllocationPolicy,
+                    request_deserializer=amx_dot_v1_dot_engine__pb2.SetAllocationPolicyRequest.FromString,
+                    response_serializer=amx_dot_v1_dot_engine__pb2.SetAllocationPolicyResponse.SerializeToString,
             ),
             'ReadLog': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadLog,
@@ -1224,6 +1496,438 @@ class EngineService(object):
             '/amx.v1.EngineService/SearchMemory',
             amx_dot_v1_dot_engine__pb2.SearchMemoryRequest.SerializeToString,
             amx_dot_v1_dot_engine__pb2.SearchMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListMemoryVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/ListMemoryVersions',
+            amx_dot_v1_dot_engine__pb2.ListMemoryVersionsRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.ListMemoryVersionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/CreateSnapshot',
+            amx_dot_v1_dot_engine__pb2.CreateSnapshotRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/DeleteSnapshot',
+            amx_dot_v1_dot_engine__pb2.DeleteSnapshotRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForkInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/ForkInstance',
+            amx_dot_v1_dot_engine__pb2.ForkInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.ForkInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RestoreMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/RestoreMemory',
+            amx_dot_v1_dot_engine__pb2.RestoreMemoryRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.RestoreMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetMemoryStats(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/GetMemoryStats',
+            amx_dot_v1_dot_engine__pb2.GetMemoryStatsRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.GetMemoryStatsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CollectMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/amx.v1.EngineService/CollectMemory',
+            amx_dot_v1_dot_engine__pb2.CollectMemoryRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.CollectMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyMemory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/amx.v1.EngineService/VerifyMemory',
+            amx_dot_v1_dot_engine__pb2.VerifyMemoryRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.VerifyMemoryResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SpawnInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/SpawnInstance',
+            amx_dot_v1_dot_engine__pb2.SpawnInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.SpawnInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SuspendInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/SuspendInstance',
+            amx_dot_v1_dot_engine__pb2.SuspendInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.SuspendInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/ResumeInstance',
+            amx_dot_v1_dot_engine__pb2.ResumeInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.ResumeInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MigrateInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/MigrateInstance',
+            amx_dot_v1_dot_engine__pb2.MigrateInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.MigrateInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KillInstance(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/KillInstance',
+            amx_dot_v1_dot_engine__pb2.KillInstanceRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.KillInstanceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSupervisors(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/ListSupervisors',
+            amx_dot_v1_dot_engine__pb2.ListSupervisorsRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.ListSupervisorsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetScheduler(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/GetScheduler',
+            amx_dot_v1_dot_engine__pb2.GetSchedulerRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.GetSchedulerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetAllocationPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/amx.v1.EngineService/SetAllocationPolicy',
+            amx_dot_v1_dot_engine__pb2.SetAllocationPolicyRequest.SerializeToString,
+            amx_dot_v1_dot_engine__pb2.SetAllocationPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

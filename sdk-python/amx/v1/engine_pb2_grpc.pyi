@@ -443,6 +443,262 @@ _EngineServiceSearchMemoryType = typing_extensions.TypeVar(
     ],
 )
 
+_EngineServiceListMemoryVersionsType = typing_extensions.TypeVar(
+    '_EngineServiceListMemoryVersionsType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListMemoryVersionsRequest,
+        amx.v1.engine_pb2.ListMemoryVersionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListMemoryVersionsRequest,
+        amx.v1.engine_pb2.ListMemoryVersionsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListMemoryVersionsRequest,
+        amx.v1.engine_pb2.ListMemoryVersionsResponse,
+    ],
+)
+
+_EngineServiceCreateSnapshotType = typing_extensions.TypeVar(
+    '_EngineServiceCreateSnapshotType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.CreateSnapshotRequest,
+        amx.v1.engine_pb2.CreateSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.CreateSnapshotRequest,
+        amx.v1.engine_pb2.CreateSnapshotResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.CreateSnapshotRequest,
+        amx.v1.engine_pb2.CreateSnapshotResponse,
+    ],
+)
+
+_EngineServiceDeleteSnapshotType = typing_extensions.TypeVar(
+    '_EngineServiceDeleteSnapshotType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.DeleteSnapshotRequest,
+        amx.v1.engine_pb2.DeleteSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.DeleteSnapshotRequest,
+        amx.v1.engine_pb2.DeleteSnapshotResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.DeleteSnapshotRequest,
+        amx.v1.engine_pb2.DeleteSnapshotResponse,
+    ],
+)
+
+_EngineServiceForkInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceForkInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ForkInstanceRequest,
+        amx.v1.engine_pb2.ForkInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ForkInstanceRequest,
+        amx.v1.engine_pb2.ForkInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ForkInstanceRequest,
+        amx.v1.engine_pb2.ForkInstanceResponse,
+    ],
+)
+
+_EngineServiceRestoreMemoryType = typing_extensions.TypeVar(
+    '_EngineServiceRestoreMemoryType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.RestoreMemoryRequest,
+        amx.v1.engine_pb2.RestoreMemoryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.RestoreMemoryRequest,
+        amx.v1.engine_pb2.RestoreMemoryResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.RestoreMemoryRequest,
+        amx.v1.engine_pb2.RestoreMemoryResponse,
+    ],
+)
+
+_EngineServiceGetMemoryStatsType = typing_extensions.TypeVar(
+    '_EngineServiceGetMemoryStatsType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetMemoryStatsRequest,
+        amx.v1.engine_pb2.GetMemoryStatsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetMemoryStatsRequest,
+        amx.v1.engine_pb2.GetMemoryStatsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetMemoryStatsRequest,
+        amx.v1.engine_pb2.GetMemoryStatsResponse,
+    ],
+)
+
+_EngineServiceCollectMemoryType = typing_extensions.TypeVar(
+    '_EngineServiceCollectMemoryType',
+    grpc.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.CollectMemoryRequest,
+        amx.v1.engine_pb2.CollectMemoryResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.CollectMemoryRequest,
+        amx.v1.engine_pb2.CollectMemoryResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.CollectMemoryRequest,
+        amx.v1.engine_pb2.CollectMemoryResponse,
+    ],
+)
+
+_EngineServiceVerifyMemoryType = typing_extensions.TypeVar(
+    '_EngineServiceVerifyMemoryType',
+    grpc.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.VerifyMemoryRequest,
+        amx.v1.engine_pb2.VerifyMemoryResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.VerifyMemoryRequest,
+        amx.v1.engine_pb2.VerifyMemoryResponse,
+    ],
+    default=grpc.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.VerifyMemoryRequest,
+        amx.v1.engine_pb2.VerifyMemoryResponse,
+    ],
+)
+
+_EngineServiceSpawnInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceSpawnInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SpawnInstanceRequest,
+        amx.v1.engine_pb2.SpawnInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SpawnInstanceRequest,
+        amx.v1.engine_pb2.SpawnInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SpawnInstanceRequest,
+        amx.v1.engine_pb2.SpawnInstanceResponse,
+    ],
+)
+
+_EngineServiceSuspendInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceSuspendInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SuspendInstanceRequest,
+        amx.v1.engine_pb2.SuspendInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SuspendInstanceRequest,
+        amx.v1.engine_pb2.SuspendInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SuspendInstanceRequest,
+        amx.v1.engine_pb2.SuspendInstanceResponse,
+    ],
+)
+
+_EngineServiceResumeInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceResumeInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ResumeInstanceRequest,
+        amx.v1.engine_pb2.ResumeInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ResumeInstanceRequest,
+        amx.v1.engine_pb2.ResumeInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ResumeInstanceRequest,
+        amx.v1.engine_pb2.ResumeInstanceResponse,
+    ],
+)
+
+_EngineServiceMigrateInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceMigrateInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.MigrateInstanceRequest,
+        amx.v1.engine_pb2.MigrateInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.MigrateInstanceRequest,
+        amx.v1.engine_pb2.MigrateInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.MigrateInstanceRequest,
+        amx.v1.engine_pb2.MigrateInstanceResponse,
+    ],
+)
+
+_EngineServiceKillInstanceType = typing_extensions.TypeVar(
+    '_EngineServiceKillInstanceType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.KillInstanceRequest,
+        amx.v1.engine_pb2.KillInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.KillInstanceRequest,
+        amx.v1.engine_pb2.KillInstanceResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.KillInstanceRequest,
+        amx.v1.engine_pb2.KillInstanceResponse,
+    ],
+)
+
+_EngineServiceListSupervisorsType = typing_extensions.TypeVar(
+    '_EngineServiceListSupervisorsType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListSupervisorsRequest,
+        amx.v1.engine_pb2.ListSupervisorsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListSupervisorsRequest,
+        amx.v1.engine_pb2.ListSupervisorsResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListSupervisorsRequest,
+        amx.v1.engine_pb2.ListSupervisorsResponse,
+    ],
+)
+
+_EngineServiceGetSchedulerType = typing_extensions.TypeVar(
+    '_EngineServiceGetSchedulerType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetSchedulerRequest,
+        amx.v1.engine_pb2.GetSchedulerResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetSchedulerRequest,
+        amx.v1.engine_pb2.GetSchedulerResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetSchedulerRequest,
+        amx.v1.engine_pb2.GetSchedulerResponse,
+    ],
+)
+
+_EngineServiceSetAllocationPolicyType = typing_extensions.TypeVar(
+    '_EngineServiceSetAllocationPolicyType',
+    grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SetAllocationPolicyRequest,
+        amx.v1.engine_pb2.SetAllocationPolicyResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SetAllocationPolicyRequest,
+        amx.v1.engine_pb2.SetAllocationPolicyResponse,
+    ],
+    default=grpc.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SetAllocationPolicyRequest,
+        amx.v1.engine_pb2.SetAllocationPolicyResponse,
+    ],
+)
+
 _EngineServiceReadLogType = typing_extensions.TypeVar(
     '_EngineServiceReadLogType',
     grpc.UnaryStreamMultiCallable[
@@ -475,7 +731,7 @@ _EngineServiceGetEngineType = typing_extensions.TypeVar(
     ],
 )
 
-class EngineServiceStub(typing.Generic[_EngineServiceSendType, _EngineServiceRequestType, _EngineServiceStreamRequestType, _EngineServicePublishType, _EngineServiceSubscribeType, _EngineServiceBroadcastType, _EngineServiceListAgentsType, _EngineServiceGetAgentType, _EngineServiceActivateAgentVersionType, _EngineServiceListInstancesType, _EngineServiceGetInstanceType, _EngineServiceListInvocationsType, _EngineServiceGetInvocationType, _EngineServiceCancelInvocationType, _EngineServiceWaitInvocationType, _EngineServiceListSchedulesType, _EngineServicePauseScheduleType, _EngineServiceTriggerScheduleType, _EngineServiceListDeadLettersType, _EngineServiceRetryDeadLettersType, _EngineServiceDropDeadLettersType, _EngineServiceGetMemoryType, _EngineServicePutMemoryType, _EngineServiceDeleteMemoryType, _EngineServiceListMemoryType, _EngineServiceSearchMemoryType, _EngineServiceReadLogType, _EngineServiceGetEngineType]):
+class EngineServiceStub(typing.Generic[_EngineServiceSendType, _EngineServiceRequestType, _EngineServiceStreamRequestType, _EngineServicePublishType, _EngineServiceSubscribeType, _EngineServiceBroadcastType, _EngineServiceListAgentsType, _EngineServiceGetAgentType, _EngineServiceActivateAgentVersionType, _EngineServiceListInstancesType, _EngineServiceGetInstanceType, _EngineServiceListInvocationsType, _EngineServiceGetInvocationType, _EngineServiceCancelInvocationType, _EngineServiceWaitInvocationType, _EngineServiceListSchedulesType, _EngineServicePauseScheduleType, _EngineServiceTriggerScheduleType, _EngineServiceListDeadLettersType, _EngineServiceRetryDeadLettersType, _EngineServiceDropDeadLettersType, _EngineServiceGetMemoryType, _EngineServicePutMemoryType, _EngineServiceDeleteMemoryType, _EngineServiceListMemoryType, _EngineServiceSearchMemoryType, _EngineServiceListMemoryVersionsType, _EngineServiceCreateSnapshotType, _EngineServiceDeleteSnapshotType, _EngineServiceForkInstanceType, _EngineServiceRestoreMemoryType, _EngineServiceGetMemoryStatsType, _EngineServiceCollectMemoryType, _EngineServiceVerifyMemoryType, _EngineServiceSpawnInstanceType, _EngineServiceSuspendInstanceType, _EngineServiceResumeInstanceType, _EngineServiceMigrateInstanceType, _EngineServiceKillInstanceType, _EngineServiceListSupervisorsType, _EngineServiceGetSchedulerType, _EngineServiceSetAllocationPolicyType, _EngineServiceReadLogType, _EngineServiceGetEngineType]):
     """Send, ask, look and steer. The namespace is that of the caller's identity."""
 
     @typing.overload
@@ -583,6 +839,70 @@ class EngineServiceStub(typing.Generic[_EngineServiceSendType, _EngineServiceReq
         grpc.UnaryUnaryMultiCallable[
             amx.v1.engine_pb2.SearchMemoryRequest,
             amx.v1.engine_pb2.SearchMemoryResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ListMemoryVersionsRequest,
+            amx.v1.engine_pb2.ListMemoryVersionsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.CreateSnapshotRequest,
+            amx.v1.engine_pb2.CreateSnapshotResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.DeleteSnapshotRequest,
+            amx.v1.engine_pb2.DeleteSnapshotResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ForkInstanceRequest,
+            amx.v1.engine_pb2.ForkInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.RestoreMemoryRequest,
+            amx.v1.engine_pb2.RestoreMemoryResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.GetMemoryStatsRequest,
+            amx.v1.engine_pb2.GetMemoryStatsResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            amx.v1.engine_pb2.CollectMemoryRequest,
+            amx.v1.engine_pb2.CollectMemoryResponse,
+        ],
+        grpc.UnaryStreamMultiCallable[
+            amx.v1.engine_pb2.VerifyMemoryRequest,
+            amx.v1.engine_pb2.VerifyMemoryResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SpawnInstanceRequest,
+            amx.v1.engine_pb2.SpawnInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SuspendInstanceRequest,
+            amx.v1.engine_pb2.SuspendInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ResumeInstanceRequest,
+            amx.v1.engine_pb2.ResumeInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.MigrateInstanceRequest,
+            amx.v1.engine_pb2.MigrateInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.KillInstanceRequest,
+            amx.v1.engine_pb2.KillInstanceResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ListSupervisorsRequest,
+            amx.v1.engine_pb2.ListSupervisorsResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.GetSchedulerRequest,
+            amx.v1.engine_pb2.GetSchedulerResponse,
+        ],
+        grpc.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SetAllocationPolicyRequest,
+            amx.v1.engine_pb2.SetAllocationPolicyResponse,
         ],
         grpc.UnaryStreamMultiCallable[
             amx.v1.engine_pb2.ReadLogRequest,
@@ -700,6 +1020,70 @@ class EngineServiceStub(typing.Generic[_EngineServiceSendType, _EngineServiceReq
             amx.v1.engine_pb2.SearchMemoryRequest,
             amx.v1.engine_pb2.SearchMemoryResponse,
         ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ListMemoryVersionsRequest,
+            amx.v1.engine_pb2.ListMemoryVersionsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.CreateSnapshotRequest,
+            amx.v1.engine_pb2.CreateSnapshotResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.DeleteSnapshotRequest,
+            amx.v1.engine_pb2.DeleteSnapshotResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ForkInstanceRequest,
+            amx.v1.engine_pb2.ForkInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.RestoreMemoryRequest,
+            amx.v1.engine_pb2.RestoreMemoryResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.GetMemoryStatsRequest,
+            amx.v1.engine_pb2.GetMemoryStatsResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            amx.v1.engine_pb2.CollectMemoryRequest,
+            amx.v1.engine_pb2.CollectMemoryResponse,
+        ],
+        grpc.aio.UnaryStreamMultiCallable[
+            amx.v1.engine_pb2.VerifyMemoryRequest,
+            amx.v1.engine_pb2.VerifyMemoryResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SpawnInstanceRequest,
+            amx.v1.engine_pb2.SpawnInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SuspendInstanceRequest,
+            amx.v1.engine_pb2.SuspendInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ResumeInstanceRequest,
+            amx.v1.engine_pb2.ResumeInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.MigrateInstanceRequest,
+            amx.v1.engine_pb2.MigrateInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.KillInstanceRequest,
+            amx.v1.engine_pb2.KillInstanceResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.ListSupervisorsRequest,
+            amx.v1.engine_pb2.ListSupervisorsResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.GetSchedulerRequest,
+            amx.v1.engine_pb2.GetSchedulerResponse,
+        ],
+        grpc.aio.UnaryUnaryMultiCallable[
+            amx.v1.engine_pb2.SetAllocationPolicyRequest,
+            amx.v1.engine_pb2.SetAllocationPolicyResponse,
+        ],
         grpc.aio.UnaryStreamMultiCallable[
             amx.v1.engine_pb2.ReadLogRequest,
             amx.v1.engine_pb2.ReadLogResponse,
@@ -787,6 +1171,54 @@ class EngineServiceStub(typing.Generic[_EngineServiceSendType, _EngineServiceReq
 
     SearchMemory: _EngineServiceSearchMemoryType
     """Finds entries of a memory by the beginning of their id."""
+
+    ListMemoryVersions: _EngineServiceListMemoryVersionsType
+    """Lists the versions of an instance's memory that can still be read, newest first."""
+
+    CreateSnapshot: _EngineServiceCreateSnapshotType
+    """Gives a version of an instance's memory a name and keeps it until the name is deleted."""
+
+    DeleteSnapshot: _EngineServiceDeleteSnapshotType
+    """Deletes the name of a version; the version goes with its age."""
+
+    ForkInstance: _EngineServiceForkInstanceType
+    """Makes a new instance that remembers what another did at some version."""
+
+    RestoreMemory: _EngineServiceRestoreMemoryType
+    """Sets an instance's memory to what it was at some version, as one more commit."""
+
+    GetMemoryStats: _EngineServiceGetMemoryStatsType
+    """Describes what memory holds, where, and how well."""
+
+    CollectMemory: _EngineServiceCollectMemoryType
+    """Forgets versions whose time is over, collects content that nothing refers to, and gives its space back."""
+
+    VerifyMemory: _EngineServiceVerifyMemoryType
+    """Checks everything stored against its address."""
+
+    SpawnInstance: _EngineServiceSpawnInstanceType
+    """Makes an instance awake before its first message."""
+
+    SuspendInstance: _EngineServiceSuspendInstanceType
+    """Keeps an instance from running; its messages wait."""
+
+    ResumeInstance: _EngineServiceResumeInstanceType
+    """Lets a suspended instance run again."""
+
+    MigrateInstance: _EngineServiceMigrateInstanceType
+    """Moves an instance to another link, between two messages."""
+
+    KillInstance: _EngineServiceKillInstanceType
+    """Stops what an instance runs and lets it begin anew."""
+
+    ListSupervisors: _EngineServiceListSupervisorsType
+    """Lists supervisors with their children."""
+
+    GetScheduler: _EngineServiceGetSchedulerType
+    """Describes the scheduler: pressure, shares, waits, what it decided and who held it up."""
+
+    SetAllocationPolicy: _EngineServiceSetAllocationPolicyType
+    """Chooses how capacity is shared among namespaces and agents, until the engine restarts."""
 
     ReadLog: _EngineServiceReadLogType
     """Reads the engine's log: what is still held, then what comes if asked to follow."""
@@ -898,6 +1330,70 @@ EngineServiceAsyncStub: typing_extensions.TypeAlias = EngineServiceStub[
     grpc.aio.UnaryUnaryMultiCallable[
         amx.v1.engine_pb2.SearchMemoryRequest,
         amx.v1.engine_pb2.SearchMemoryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListMemoryVersionsRequest,
+        amx.v1.engine_pb2.ListMemoryVersionsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.CreateSnapshotRequest,
+        amx.v1.engine_pb2.CreateSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.DeleteSnapshotRequest,
+        amx.v1.engine_pb2.DeleteSnapshotResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ForkInstanceRequest,
+        amx.v1.engine_pb2.ForkInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.RestoreMemoryRequest,
+        amx.v1.engine_pb2.RestoreMemoryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetMemoryStatsRequest,
+        amx.v1.engine_pb2.GetMemoryStatsResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.CollectMemoryRequest,
+        amx.v1.engine_pb2.CollectMemoryResponse,
+    ],
+    grpc.aio.UnaryStreamMultiCallable[
+        amx.v1.engine_pb2.VerifyMemoryRequest,
+        amx.v1.engine_pb2.VerifyMemoryResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SpawnInstanceRequest,
+        amx.v1.engine_pb2.SpawnInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SuspendInstanceRequest,
+        amx.v1.engine_pb2.SuspendInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ResumeInstanceRequest,
+        amx.v1.engine_pb2.ResumeInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.MigrateInstanceRequest,
+        amx.v1.engine_pb2.MigrateInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.KillInstanceRequest,
+        amx.v1.engine_pb2.KillInstanceResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.ListSupervisorsRequest,
+        amx.v1.engine_pb2.ListSupervisorsResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.GetSchedulerRequest,
+        amx.v1.engine_pb2.GetSchedulerResponse,
+    ],
+    grpc.aio.UnaryUnaryMultiCallable[
+        amx.v1.engine_pb2.SetAllocationPolicyRequest,
+        amx.v1.engine_pb2.SetAllocationPolicyResponse,
     ],
     grpc.aio.UnaryStreamMultiCallable[
         amx.v1.engine_pb2.ReadLogRequest,
@@ -1119,6 +1615,134 @@ class EngineServiceServicer(metaclass=abc.ABCMeta):
         context: _ServicerContext,
     ) -> typing.Union[amx.v1.engine_pb2.SearchMemoryResponse, collections.abc.Awaitable[amx.v1.engine_pb2.SearchMemoryResponse]]:
         """Finds entries of a memory by the beginning of their id."""
+
+    @abc.abstractmethod
+    def ListMemoryVersions(
+        self,
+        request: amx.v1.engine_pb2.ListMemoryVersionsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.ListMemoryVersionsResponse, collections.abc.Awaitable[amx.v1.engine_pb2.ListMemoryVersionsResponse]]:
+        """Lists the versions of an instance's memory that can still be read, newest first."""
+
+    @abc.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: amx.v1.engine_pb2.CreateSnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.CreateSnapshotResponse, collections.abc.Awaitable[amx.v1.engine_pb2.CreateSnapshotResponse]]:
+        """Gives a version of an instance's memory a name and keeps it until the name is deleted."""
+
+    @abc.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: amx.v1.engine_pb2.DeleteSnapshotRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.DeleteSnapshotResponse, collections.abc.Awaitable[amx.v1.engine_pb2.DeleteSnapshotResponse]]:
+        """Deletes the name of a version; the version goes with its age."""
+
+    @abc.abstractmethod
+    def ForkInstance(
+        self,
+        request: amx.v1.engine_pb2.ForkInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.ForkInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.ForkInstanceResponse]]:
+        """Makes a new instance that remembers what another did at some version."""
+
+    @abc.abstractmethod
+    def RestoreMemory(
+        self,
+        request: amx.v1.engine_pb2.RestoreMemoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.RestoreMemoryResponse, collections.abc.Awaitable[amx.v1.engine_pb2.RestoreMemoryResponse]]:
+        """Sets an instance's memory to what it was at some version, as one more commit."""
+
+    @abc.abstractmethod
+    def GetMemoryStats(
+        self,
+        request: amx.v1.engine_pb2.GetMemoryStatsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.GetMemoryStatsResponse, collections.abc.Awaitable[amx.v1.engine_pb2.GetMemoryStatsResponse]]:
+        """Describes what memory holds, where, and how well."""
+
+    @abc.abstractmethod
+    def CollectMemory(
+        self,
+        request: amx.v1.engine_pb2.CollectMemoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[amx.v1.engine_pb2.CollectMemoryResponse], collections.abc.AsyncIterator[amx.v1.engine_pb2.CollectMemoryResponse]]:
+        """Forgets versions whose time is over, collects content that nothing refers to, and gives its space back."""
+
+    @abc.abstractmethod
+    def VerifyMemory(
+        self,
+        request: amx.v1.engine_pb2.VerifyMemoryRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[collections.abc.Iterator[amx.v1.engine_pb2.VerifyMemoryResponse], collections.abc.AsyncIterator[amx.v1.engine_pb2.VerifyMemoryResponse]]:
+        """Checks everything stored against its address."""
+
+    @abc.abstractmethod
+    def SpawnInstance(
+        self,
+        request: amx.v1.engine_pb2.SpawnInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.SpawnInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.SpawnInstanceResponse]]:
+        """Makes an instance awake before its first message."""
+
+    @abc.abstractmethod
+    def SuspendInstance(
+        self,
+        request: amx.v1.engine_pb2.SuspendInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.SuspendInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.SuspendInstanceResponse]]:
+        """Keeps an instance from running; its messages wait."""
+
+    @abc.abstractmethod
+    def ResumeInstance(
+        self,
+        request: amx.v1.engine_pb2.ResumeInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.ResumeInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.ResumeInstanceResponse]]:
+        """Lets a suspended instance run again."""
+
+    @abc.abstractmethod
+    def MigrateInstance(
+        self,
+        request: amx.v1.engine_pb2.MigrateInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.MigrateInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.MigrateInstanceResponse]]:
+        """Moves an instance to another link, between two messages."""
+
+    @abc.abstractmethod
+    def KillInstance(
+        self,
+        request: amx.v1.engine_pb2.KillInstanceRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.KillInstanceResponse, collections.abc.Awaitable[amx.v1.engine_pb2.KillInstanceResponse]]:
+        """Stops what an instance runs and lets it begin anew."""
+
+    @abc.abstractmethod
+    def ListSupervisors(
+        self,
+        request: amx.v1.engine_pb2.ListSupervisorsRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.ListSupervisorsResponse, collections.abc.Awaitable[amx.v1.engine_pb2.ListSupervisorsResponse]]:
+        """Lists supervisors with their children."""
+
+    @abc.abstractmethod
+    def GetScheduler(
+        self,
+        request: amx.v1.engine_pb2.GetSchedulerRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.GetSchedulerResponse, collections.abc.Awaitable[amx.v1.engine_pb2.GetSchedulerResponse]]:
+        """Describes the scheduler: pressure, shares, waits, what it decided and who held it up."""
+
+    @abc.abstractmethod
+    def SetAllocationPolicy(
+        self,
+        request: amx.v1.engine_pb2.SetAllocationPolicyRequest,
+        context: _ServicerContext,
+    ) -> typing.Union[amx.v1.engine_pb2.SetAllocationPolicyResponse, collections.abc.Awaitable[amx.v1.engine_pb2.SetAllocationPolicyResponse]]:
+        """Chooses how capacity is shared among namespaces and agents, until the engine restarts."""
 
     @abc.abstractmethod
     def ReadLog(

@@ -102,7 +102,7 @@ class Hello(_message.Message):
     def __init__(self, link_id: _Optional[str] = ..., sdk: _Optional[_Union[SoftwareInfo, _Mapping]] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., agents: _Optional[_Iterable[_Union[_agent_pb2.AgentDefinition, _Mapping]]] = ..., resume_token: _Optional[str] = ..., received_seq: _Optional[int] = ..., credit: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
 
 class Welcome(_message.Message):
-    __slots__ = ("session_id", "protocol", "features", "limits", "heartbeat_interval_ms", "resume_token", "resume_window_ms", "resumed", "received_seq", "namespace", "engine")
+    __slots__ = ("session_id", "protocol", "features", "limits", "heartbeat_interval_ms", "resume_token", "resume_window_ms", "resumed", "received_seq", "namespace", "engine", "engines", "engine_number")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_FIELD_NUMBER: _ClassVar[int]
     FEATURES_FIELD_NUMBER: _ClassVar[int]
@@ -114,6 +114,8 @@ class Welcome(_message.Message):
     RECEIVED_SEQ_FIELD_NUMBER: _ClassVar[int]
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
     ENGINE_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_FIELD_NUMBER: _ClassVar[int]
+    ENGINE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     protocol: int
     features: _containers.RepeatedScalarFieldContainer[str]
@@ -125,7 +127,15 @@ class Welcome(_message.Message):
     received_seq: int
     namespace: str
     engine: SoftwareInfo
-    def __init__(self, session_id: _Optional[str] = ..., protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., heartbeat_interval_ms: _Optional[int] = ..., resume_token: _Optional[str] = ..., resume_window_ms: _Optional[int] = ..., resumed: bool = ..., received_seq: _Optional[int] = ..., namespace: _Optional[str] = ..., engine: _Optional[_Union[SoftwareInfo, _Mapping]] = ...) -> None: ...
+    engines: _containers.RepeatedCompositeFieldContainer[EngineEndpoint]
+    engine_number: int
+    def __init__(self, session_id: _Optional[str] = ..., protocol: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., heartbeat_interval_ms: _Optional[int] = ..., resume_token: _Optional[str] = ..., resume_window_ms: _Optional[int] = ..., resumed: bool = ..., received_seq: _Optional[int] = ..., namespace: _Optional[str] = ..., engine: _Optional[_Union[SoftwareInfo, _Mapping]] = ..., engines: _Optional[_Iterable[_Union[EngineEndpoint, _Mapping]]] = ..., engine_number: _Optional[int] = ...) -> None: ...
+
+class EngineEndpoint(_message.Message):
+    __slots__ = ("address",)
+    ADDRESS_FIELD_NUMBER: _ClassVar[int]
+    address: str
+    def __init__(self, address: _Optional[str] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("max_item_bytes", "max_frame_bytes", "max_frame_items", "max_header_bytes", "max_key_bytes", "max_calls_in_flight", "stream_window")

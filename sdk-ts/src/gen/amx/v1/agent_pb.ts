@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file amx/v1/agent.proto.
  */
 export const file_amx_v1_agent: GenFile = /*@__PURE__*/
-  fileDesc("ChJhbXgvdjEvYWdlbnQucHJvdG8SBmFteC52MSLTAwoPQWdlbnREZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIfCgRraW5kGAMgASgOMhEuYW14LnYxLkFnZW50S2luZBITCgtkZXNjcmlwdGlvbhgEIAEoCRIrCghoYW5kbGVycxgFIAMoCzIZLmFteC52MS5IYW5kbGVyRGVmaW5pdGlvbhIqCghtZW1vcmllcxgGIAMoCzIYLmFteC52MS5NZW1vcnlEZWZpbml0aW9uEi0KCXNjaGVkdWxlcxgHIAMoCzIaLmFteC52MS5TY2hlZHVsZURlZmluaXRpb24SDgoGZ3JvdXBzGAggAygJEjMKBmxhYmVscxgJIAMoCzIjLmFteC52MS5BZ2VudERlZmluaXRpb24uTGFiZWxzRW50cnkSFwoPaWRsZV90aW1lb3V0X21zGAogASgEEhgKEG1haWxib3hfY2FwYWNpdHkYCyABKA0SFAoMY2FwYWJpbGl0aWVzGAwgAygJEhcKD2RlZmF1bHRfaGFuZGxlchgNIAEoCRINCgVvcmRlchgOIAEoBRotCgtMYWJlbHNFbnRyeRILCgNrZXkYASABKAkSDQoFdmFsdWUYAiABKAk6AjgBIvoCChFIYW5kbGVyRGVmaW5pdGlvbhIMCgRuYW1lGAEgASgJEhMKC2Rlc2NyaXB0aW9uGAIgASgJEhQKDGlucHV0X3NjaGVtYRgDIAEoCRIVCg1vdXRwdXRfc2NoZW1hGAQgASgJEhEKCXN0cmVhbWluZxgFIAEoCBISCgpjb25jdXJyZW50GAYgASgIEiYKCmR1cmFiaWxpdHkYByABKA4yEi5hbXgudjEuRHVyYWJpbGl0eRIiCgVyZXRyeRgIIAEoCzITLmFteC52MS5SZXRyeVBvbGljeRISCgp0aW1lb3V0X21zGAkgASgEEhMKC3Blcm1pc3Npb25zGAogAygJEisKDXN1YnNjcmlwdGlvbnMYCyADKAsyFC5hbXgudjEuU3Vic2NyaXB0aW9uEhUKDW1lc3NhZ2VfdHlwZXMYDCADKAkSNQoPY2lyY3VpdF9icmVha2VyGA0gASgLMhwuYW14LnYxLkNpcmN1aXRCcmVha2VyUG9saWN5IqUBCgtSZXRyeVBvbGljeRIUCgxtYXhfYXR0ZW1wdHMYASABKA0SGgoSaW5pdGlhbF9iYWNrb2ZmX21zGAIgASgEEhIKCm11bHRpcGxpZXIYAyABKAESFgoObWF4X2JhY2tvZmZfbXMYBCABKAQSGQoRcmV0cnlhYmxlX3JlYXNvbnMYBSADKAkSHQoVbm9uX3JldHJ5YWJsZV9yZWFzb25zGAYgAygJIlQKFENpcmN1aXRCcmVha2VyUG9saWN5EhkKEWZhaWx1cmVfdGhyZXNob2xkGAEgASgNEg8KB29wZW5fbXMYAiABKAQSEAoIZGlzYWJsZWQYAyABKAgikAEKEE1lbW9yeURlZmluaXRpb24SDAoEbmFtZRgBIAEoCRIgCgRraW5kGAIgASgOMhIuYW14LnYxLk1lbW9yeUtpbmQSEgoKcGVyc2lzdGVudBgDIAEoCBIOCgZ0dGxfbXMYBCABKAQSEwoLbWF4X2VudHJpZXMYBSABKA0SEwoLZGVzY3JpcHRpb24YBiABKAkimQIKElNjaGVkdWxlRGVmaW5pdGlvbhIMCgRuYW1lGAEgASgJEg8KB2hhbmRsZXIYAiABKAkSGAoOZml4ZWRfZGVsYXlfbXMYAyABKARIABIXCg1maXhlZF9yYXRlX21zGAQgASgESAASDgoEY3JvbhgFIAEoCUgAEhcKDW9uY2VfYWZ0ZXJfbXMYBiABKARIABIRCgl0aW1lX3pvbmUYByABKAkSIgoGbWlzc2VkGAggASgOMhIuYW14LnYxLk1pc3NlZFJ1bnMSGAoQaW5pdGlhbF9kZWxheV9tcxgJIAEoBBILCgNrZXkYCiABKAkSIAoHcGF5bG9hZBgLIAEoCzIPLmFteC52MS5QYXlsb2FkQggKBnRpbWluZyqFAQoJQWdlbnRLaW5kEhoKFkFHRU5UX0tJTkRfVU5TUEVDSUZJRUQQABIUChBBR0VOVF9LSU5EX0FHRU5UEAESFQoRQUdFTlRfS0lORF9ST1VURVIQAhIWChJBR0VOVF9LSU5EX01PTklUT1IQAxIXChNBR0VOVF9LSU5EX1BJUEVMSU5FEAQqgAEKCk1lbW9yeUtpbmQSGwoXTUVNT1JZX0tJTkRfVU5TUEVDSUZJRUQQABIVChFNRU1PUllfS0lORF9WQUxVRRABEhMKD01FTU9SWV9LSU5EX01BUBACEhMKD01FTU9SWV9LSU5EX1NFVBADEhQKEE1FTU9SWV9LSU5EX0xJU1QQBCpyCgpNaXNzZWRSdW5zEhsKF01JU1NFRF9SVU5TX1VOU1BFQ0lGSUVEEAASFAoQTUlTU0VEX1JVTlNfU0tJUBABEhgKFE1JU1NFRF9SVU5TX1JVTl9PTkNFEAISFwoTTUlTU0VEX1JVTlNfUlVOX0FMTBADQkoKFmNvbS5haW1hdHJpeC5lbmdpbmUudjFQAVoZYWltYXRyaXguY29tL2FteC92MTthbXh2MaoCEkFpbWF0cml4LkVuZ2luZS5WMWIGcHJvdG8z", [file_amx_v1_common, file_amx_v1_message]);
+  fileDesc("ChJhbXgvdjEvYWdlbnQucHJvdG8SBmFteC52MSKBBAoPQWdlbnREZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHdmVyc2lvbhgCIAEoCRIfCgRraW5kGAMgASgOMhEuYW14LnYxLkFnZW50S2luZBITCgtkZXNjcmlwdGlvbhgEIAEoCRIrCghoYW5kbGVycxgFIAMoCzIZLmFteC52MS5IYW5kbGVyRGVmaW5pdGlvbhIqCghtZW1vcmllcxgGIAMoCzIYLmFteC52MS5NZW1vcnlEZWZpbml0aW9uEi0KCXNjaGVkdWxlcxgHIAMoCzIaLmFteC52MS5TY2hlZHVsZURlZmluaXRpb24SDgoGZ3JvdXBzGAggAygJEjMKBmxhYmVscxgJIAMoCzIjLmFteC52MS5BZ2VudERlZmluaXRpb24uTGFiZWxzRW50cnkSFwoPaWRsZV90aW1lb3V0X21zGAogASgEEhgKEG1haWxib3hfY2FwYWNpdHkYCyABKA0SFAoMY2FwYWJpbGl0aWVzGAwgAygJEhcKD2RlZmF1bHRfaGFuZGxlchgNIAEoCRINCgVvcmRlchgOIAEoBRIsCgpzdXBlcnZpc29yGA8gASgLMhguYW14LnYxLlN1cGVydmlzb3JQb2xpY3kaLQoLTGFiZWxzRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASKpAQoQU3VwZXJ2aXNvclBvbGljeRIpCghzdHJhdGVneRgBIAEoDjIXLmFteC52MS5SZXN0YXJ0U3RyYXRlZ3kSKQoIY2hpbGRyZW4YAiADKAsyFy5hbXgudjEuU3VwZXJ2aXNlZENoaWxkEhQKDG1heF9yZXN0YXJ0cxgDIAEoDRIRCgl3aXRoaW5fbXMYBCABKAQSFgoObWF4X2JhY2tvZmZfbXMYBSABKAQiZwoPU3VwZXJ2aXNlZENoaWxkEg0KBWFnZW50GAEgASgJEgsKA2tleRgCIAEoCRIkCgdyZXN0YXJ0GAMgASgOMhMuYW14LnYxLlJlc3RhcnRUeXBlEhIKCm9uX3Jlc3RhcnQYBCABKAkipwMKEUhhbmRsZXJEZWZpbml0aW9uEgwKBG5hbWUYASABKAkSEwoLZGVzY3JpcHRpb24YAiABKAkSFAoMaW5wdXRfc2NoZW1hGAMgASgJEhUKDW91dHB1dF9zY2hlbWEYBCABKAkSEQoJc3RyZWFtaW5nGAUgASgIEhIKCmNvbmN1cnJlbnQYBiABKAgSJgoKZHVyYWJpbGl0eRgHIAEoDjISLmFteC52MS5EdXJhYmlsaXR5EiIKBXJldHJ5GAggASgLMhMuYW14LnYxLlJldHJ5UG9saWN5EhIKCnRpbWVvdXRfbXMYCSABKAQSEwoLcGVybWlzc2lvbnMYCiADKAkSKwoNc3Vic2NyaXB0aW9ucxgLIAMoCzIULmFteC52MS5TdWJzY3JpcHRpb24SFQoNbWVzc2FnZV90eXBlcxgMIAMoCRI1Cg9jaXJjdWl0X2JyZWFrZXIYDSABKAsyHC5hbXgudjEuQ2lyY3VpdEJyZWFrZXJQb2xpY3kSKwoJZXhlY3V0aW9uGA4gASgOMhguYW14LnYxLkhhbmRsZXJFeGVjdXRpb24ipQEKC1JldHJ5UG9saWN5EhQKDG1heF9hdHRlbXB0cxgBIAEoDRIaChJpbml0aWFsX2JhY2tvZmZfbXMYAiABKAQSEgoKbXVsdGlwbGllchgDIAEoARIWCg5tYXhfYmFja29mZl9tcxgEIAEoBBIZChFyZXRyeWFibGVfcmVhc29ucxgFIAMoCRIdChVub25fcmV0cnlhYmxlX3JlYXNvbnMYBiADKAkiVAoUQ2lyY3VpdEJyZWFrZXJQb2xpY3kSGQoRZmFpbHVyZV90aHJlc2hvbGQYASABKA0SDwoHb3Blbl9tcxgCIAEoBBIQCghkaXNhYmxlZBgDIAEoCCKQAQoQTWVtb3J5RGVmaW5pdGlvbhIMCgRuYW1lGAEgASgJEiAKBGtpbmQYAiABKA4yEi5hbXgudjEuTWVtb3J5S2luZBISCgpwZXJzaXN0ZW50GAMgASgIEg4KBnR0bF9tcxgEIAEoBBITCgttYXhfZW50cmllcxgFIAEoDRITCgtkZXNjcmlwdGlvbhgGIAEoCSKZAgoSU2NoZWR1bGVEZWZpbml0aW9uEgwKBG5hbWUYASABKAkSDwoHaGFuZGxlchgCIAEoCRIYCg5maXhlZF9kZWxheV9tcxgDIAEoBEgAEhcKDWZpeGVkX3JhdGVfbXMYBCABKARIABIOCgRjcm9uGAUgASgJSAASFwoNb25jZV9hZnRlcl9tcxgGIAEoBEgAEhEKCXRpbWVfem9uZRgHIAEoCRIiCgZtaXNzZWQYCCABKA4yEi5hbXgudjEuTWlzc2VkUnVucxIYChBpbml0aWFsX2RlbGF5X21zGAkgASgEEgsKA2tleRgKIAEoCRIgCgdwYXlsb2FkGAsgASgLMg8uYW14LnYxLlBheWxvYWRCCAoGdGltaW5nKoUBCglBZ2VudEtpbmQSGgoWQUdFTlRfS0lORF9VTlNQRUNJRklFRBAAEhQKEEFHRU5UX0tJTkRfQUdFTlQQARIVChFBR0VOVF9LSU5EX1JPVVRFUhACEhYKEkFHRU5UX0tJTkRfTU9OSVRPUhADEhcKE0FHRU5UX0tJTkRfUElQRUxJTkUQBCqaAQoPUmVzdGFydFN0cmF0ZWd5EiAKHFJFU1RBUlRfU1RSQVRFR1lfVU5TUEVDSUZJRUQQABIgChxSRVNUQVJUX1NUUkFURUdZX09ORV9GT1JfT05FEAESIAocUkVTVEFSVF9TVFJBVEVHWV9PTkVfRk9SX0FMTBACEiEKHVJFU1RBUlRfU1RSQVRFR1lfUkVTVF9GT1JfT05FEAMqfwoLUmVzdGFydFR5cGUSHAoYUkVTVEFSVF9UWVBFX1VOU1BFQ0lGSUVEEAASGgoWUkVTVEFSVF9UWVBFX1BFUk1BTkVOVBABEhoKFlJFU1RBUlRfVFlQRV9UUkFOU0lFTlQQAhIaChZSRVNUQVJUX1RZUEVfVEVNUE9SQVJZEAMqjgEKEEhhbmRsZXJFeGVjdXRpb24SIQodSEFORExFUl9FWEVDVVRJT05fVU5TUEVDSUZJRUQQABIaChZIQU5ETEVSX0VYRUNVVElPTl9MT09QEAESHAoYSEFORExFUl9FWEVDVVRJT05fVEhSRUFEEAISHQoZSEFORExFUl9FWEVDVVRJT05fUFJPQ0VTUxADKoABCgpNZW1vcnlLaW5kEhsKF01FTU9SWV9LSU5EX1VOU1BFQ0lGSUVEEAASFQoRTUVNT1JZX0tJTkRfVkFMVUUQARITCg9NRU1PUllfS0lORF9NQVAQAhITCg9NRU1PUllfS0lORF9TRVQQAxIUChBNRU1PUllfS0lORF9MSVNUEAQqcgoKTWlzc2VkUnVucxIbChdNSVNTRURfUlVOU19VTlNQRUNJRklFRBAAEhQKEE1JU1NFRF9SVU5TX1NLSVAQARIYChRNSVNTRURfUlVOU19SVU5fT05DRRACEhcKE01JU1NFRF9SVU5TX1JVTl9BTEwQA0JKChZjb20uYWltYXRyaXguZW5naW5lLnYxUAFaGWFpbWF0cml4LmNvbS9hbXgvdjE7YW14djGqAhJBaW1hdHJpeC5FbmdpbmUuVjFiBnByb3RvMw", [file_amx_v1_common, file_amx_v1_message]);
 
 /**
  * An agent class.
@@ -121,6 +121,13 @@ export type AgentDefinition = Message<"amx.v1.AgentDefinition"> & {
    * @generated from field: int32 order = 14;
    */
   order: number;
+
+  /**
+   * It supervises others; absent: it does not.
+   *
+   * @generated from field: amx.v1.SupervisorPolicy supervisor = 15;
+   */
+  supervisor?: SupervisorPolicy | undefined;
 };
 
 /**
@@ -129,6 +136,97 @@ export type AgentDefinition = Message<"amx.v1.AgentDefinition"> & {
  */
 export const AgentDefinitionSchema: GenMessage<AgentDefinition> = /*@__PURE__*/
   messageDesc(file_amx_v1_agent, 0);
+
+/**
+ * How an agent keeps others running.
+ *
+ * @generated from message amx.v1.SupervisorPolicy
+ */
+export type SupervisorPolicy = Message<"amx.v1.SupervisorPolicy"> & {
+  /**
+   * Whose failure concerns whom.
+   *
+   * @generated from field: amx.v1.RestartStrategy strategy = 1;
+   */
+  strategy: RestartStrategy;
+
+  /**
+   * In order of start.
+   *
+   * @generated from field: repeated amx.v1.SupervisedChild children = 2;
+   */
+  children: SupervisedChild[];
+
+  /**
+   * Restarts allowed within `within_ms`; one more and the supervisor gives up. 0: 3.
+   *
+   * @generated from field: uint32 max_restarts = 3;
+   */
+  maxRestarts: number;
+
+  /**
+   * The window, in milliseconds; 0: 5,000.
+   *
+   * @generated from field: uint64 within_ms = 4;
+   */
+  withinMs: bigint;
+
+  /**
+   * Longest wait between restarts of one child, in milliseconds; the wait doubles from 100. 0: 30,000.
+   *
+   * @generated from field: uint64 max_backoff_ms = 5;
+   */
+  maxBackoffMs: bigint;
+};
+
+/**
+ * Describes the message amx.v1.SupervisorPolicy.
+ * Use `create(SupervisorPolicySchema)` to create a new message.
+ */
+export const SupervisorPolicySchema: GenMessage<SupervisorPolicy> = /*@__PURE__*/
+  messageDesc(file_amx_v1_agent, 1);
+
+/**
+ * One child of a supervisor.
+ *
+ * @generated from message amx.v1.SupervisedChild
+ */
+export type SupervisedChild = Message<"amx.v1.SupervisedChild"> & {
+  /**
+   * Agent name.
+   *
+   * @generated from field: string agent = 1;
+   */
+  agent: string;
+
+  /**
+   * Instance key; `*`: every instance of the agent, each for itself; empty: `default`.
+   *
+   * @generated from field: string key = 2;
+   */
+  key: string;
+
+  /**
+   * When it is restarted.
+   *
+   * @generated from field: amx.v1.RestartType restart = 3;
+   */
+  restart: RestartType;
+
+  /**
+   * Handler that is sent a message after a restart; empty: none.
+   *
+   * @generated from field: string on_restart = 4;
+   */
+  onRestart: string;
+};
+
+/**
+ * Describes the message amx.v1.SupervisedChild.
+ * Use `create(SupervisedChildSchema)` to create a new message.
+ */
+export const SupervisedChildSchema: GenMessage<SupervisedChild> = /*@__PURE__*/
+  messageDesc(file_amx_v1_agent, 2);
 
 /**
  * One method that receives messages.
@@ -226,6 +324,13 @@ export type HandlerDefinition = Message<"amx.v1.HandlerDefinition"> & {
    * @generated from field: amx.v1.CircuitBreakerPolicy circuit_breaker = 13;
    */
   circuitBreaker?: CircuitBreakerPolicy | undefined;
+
+  /**
+   * Where it runs.
+   *
+   * @generated from field: amx.v1.HandlerExecution execution = 14;
+   */
+  execution: HandlerExecution;
 };
 
 /**
@@ -233,7 +338,7 @@ export type HandlerDefinition = Message<"amx.v1.HandlerDefinition"> & {
  * Use `create(HandlerDefinitionSchema)` to create a new message.
  */
 export const HandlerDefinitionSchema: GenMessage<HandlerDefinition> = /*@__PURE__*/
-  messageDesc(file_amx_v1_agent, 1);
+  messageDesc(file_amx_v1_agent, 3);
 
 /**
  * How failures are repeated.
@@ -289,7 +394,7 @@ export type RetryPolicy = Message<"amx.v1.RetryPolicy"> & {
  * Use `create(RetryPolicySchema)` to create a new message.
  */
 export const RetryPolicySchema: GenMessage<RetryPolicy> = /*@__PURE__*/
-  messageDesc(file_amx_v1_agent, 2);
+  messageDesc(file_amx_v1_agent, 4);
 
 /**
  * When a handler is given a rest. Counted over all instances of the agent.
@@ -324,7 +429,7 @@ export type CircuitBreakerPolicy = Message<"amx.v1.CircuitBreakerPolicy"> & {
  * Use `create(CircuitBreakerPolicySchema)` to create a new message.
  */
 export const CircuitBreakerPolicySchema: GenMessage<CircuitBreakerPolicy> = /*@__PURE__*/
-  messageDesc(file_amx_v1_agent, 3);
+  messageDesc(file_amx_v1_agent, 5);
 
 /**
  * One named memory of every instance.
@@ -380,7 +485,7 @@ export type MemoryDefinition = Message<"amx.v1.MemoryDefinition"> & {
  * Use `create(MemoryDefinitionSchema)` to create a new message.
  */
 export const MemoryDefinitionSchema: GenMessage<MemoryDefinition> = /*@__PURE__*/
-  messageDesc(file_amx_v1_agent, 4);
+  messageDesc(file_amx_v1_agent, 6);
 
 /**
  * Work an agent does by itself.
@@ -482,7 +587,7 @@ export type ScheduleDefinition = Message<"amx.v1.ScheduleDefinition"> & {
  * Use `create(ScheduleDefinitionSchema)` to create a new message.
  */
 export const ScheduleDefinitionSchema: GenMessage<ScheduleDefinition> = /*@__PURE__*/
-  messageDesc(file_amx_v1_agent, 5);
+  messageDesc(file_amx_v1_agent, 7);
 
 /**
  * What the engine does with the agent.
@@ -533,6 +638,129 @@ export const AgentKindSchema: GenEnum<AgentKind> = /*@__PURE__*/
   enumDesc(file_amx_v1_agent, 0);
 
 /**
+ * Whose failure concerns whom. The rules are those of Erlang/OTP supervisors.
+ *
+ * @generated from enum amx.v1.RestartStrategy
+ */
+export enum RestartStrategy {
+  /**
+   * Not said: ONE_FOR_ONE.
+   *
+   * @generated from enum value: RESTART_STRATEGY_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Only the child that failed is restarted.
+   *
+   * @generated from enum value: RESTART_STRATEGY_ONE_FOR_ONE = 1;
+   */
+  ONE_FOR_ONE = 1,
+
+  /**
+   * All children are restarted.
+   *
+   * @generated from enum value: RESTART_STRATEGY_ONE_FOR_ALL = 2;
+   */
+  ONE_FOR_ALL = 2,
+
+  /**
+   * The child that failed and those after it are restarted.
+   *
+   * @generated from enum value: RESTART_STRATEGY_REST_FOR_ONE = 3;
+   */
+  REST_FOR_ONE = 3,
+}
+
+/**
+ * Describes the enum amx.v1.RestartStrategy.
+ */
+export const RestartStrategySchema: GenEnum<RestartStrategy> = /*@__PURE__*/
+  enumDesc(file_amx_v1_agent, 1);
+
+/**
+ * When a child is restarted.
+ *
+ * @generated from enum amx.v1.RestartType
+ */
+export enum RestartType {
+  /**
+   * Not said: PERMANENT.
+   *
+   * @generated from enum value: RESTART_TYPE_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * Whenever it ended: it failed for good, was killed, or its link was lost.
+   *
+   * @generated from enum value: RESTART_TYPE_PERMANENT = 1;
+   */
+  PERMANENT = 1,
+
+  /**
+   * When it failed or its link was lost, not when it was killed on purpose.
+   *
+   * @generated from enum value: RESTART_TYPE_TRANSIENT = 2;
+   */
+  TRANSIENT = 2,
+
+  /**
+   * Never.
+   *
+   * @generated from enum value: RESTART_TYPE_TEMPORARY = 3;
+   */
+  TEMPORARY = 3,
+}
+
+/**
+ * Describes the enum amx.v1.RestartType.
+ */
+export const RestartTypeSchema: GenEnum<RestartType> = /*@__PURE__*/
+  enumDesc(file_amx_v1_agent, 2);
+
+/**
+ * Where a handler runs.
+ *
+ * @generated from enum amx.v1.HandlerExecution
+ */
+export enum HandlerExecution {
+  /**
+   * Not said: as its language does by itself.
+   *
+   * @generated from enum value: HANDLER_EXECUTION_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * On the event loop: it waits for others more than it computes.
+   *
+   * @generated from enum value: HANDLER_EXECUTION_LOOP = 1;
+   */
+  LOOP = 1,
+
+  /**
+   * On a thread: it computes, or blocks.
+   *
+   * @generated from enum value: HANDLER_EXECUTION_THREAD = 2;
+   */
+  THREAD = 2,
+
+  /**
+   * In a process of its own kind: it computes for long in a language with one lock.
+   *
+   * @generated from enum value: HANDLER_EXECUTION_PROCESS = 3;
+   */
+  PROCESS = 3,
+}
+
+/**
+ * Describes the enum amx.v1.HandlerExecution.
+ */
+export const HandlerExecutionSchema: GenEnum<HandlerExecution> = /*@__PURE__*/
+  enumDesc(file_amx_v1_agent, 3);
+
+/**
  * Shape of one memory.
  *
  * @generated from enum amx.v1.MemoryKind
@@ -578,7 +806,7 @@ export enum MemoryKind {
  * Describes the enum amx.v1.MemoryKind.
  */
 export const MemoryKindSchema: GenEnum<MemoryKind> = /*@__PURE__*/
-  enumDesc(file_amx_v1_agent, 1);
+  enumDesc(file_amx_v1_agent, 4);
 
 /**
  * What happens to occurrences that passed while nothing could run.
@@ -619,5 +847,5 @@ export enum MissedRuns {
  * Describes the enum amx.v1.MissedRuns.
  */
 export const MissedRunsSchema: GenEnum<MissedRuns> = /*@__PURE__*/
-  enumDesc(file_amx_v1_agent, 2);
+  enumDesc(file_amx_v1_agent, 5);
 

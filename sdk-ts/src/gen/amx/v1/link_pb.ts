@@ -20,7 +20,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file amx/v1/link.proto.
  */
 export const file_amx_v1_link: GenFile = /*@__PURE__*/
-  fileDesc("ChFhbXgvdjEvbGluay5wcm90bxIGYW14LnYxIkYKCUxpbmtGcmFtZRIfCgVpdGVtcxgBIAMoCzIQLmFteC52MS5MaW5rSXRlbRILCgNzZXEYAiABKAQSCwoDYWNrGAMgASgEIvcFCghMaW5rSXRlbRIKCgJpZBgBIAEoBBIeCgVoZWxsbxgCIAEoCzINLmFteC52MS5IZWxsb0gAEiIKB3dlbGNvbWUYAyABKAsyDy5hbXgudjEuV2VsY29tZUgAEiQKCHJlamVjdGVkGAQgASgLMhAuYW14LnYxLlJlamVjdGVkSAASIAoGaW52b2tlGAUgASgLMg4uYW14LnYxLkludm9rZUgAEiQKCGNvbXBsZXRlGAYgASgLMhAuYW14LnYxLkNvbXBsZXRlSAASHgoFY2h1bmsYByABKAsyDS5hbXgudjEuQ2h1bmtIABIcCgRjYWxsGAggASgLMgwuYW14LnYxLkNhbGxIABIeCgVyZXBseRgJIAEoCzINLmFteC52MS5SZXBseUgAEiIKB2RlbGl2ZXIYCiABKAsyDy5hbXgudjEuRGVsaXZlckgAEiYKCWRlbGl2ZXJlZBgLIAEoCzIRLmFteC52MS5EZWxpdmVyZWRIABIeCgVldmVudBgMIAEoCzINLmFteC52MS5FdmVudEgAEiQKCGFjdGl2YXRlGA0gASgLMhAuYW14LnYxLkFjdGl2YXRlSAASKAoKZGVhY3RpdmF0ZRgOIAEoCzISLmFteC52MS5EZWFjdGl2YXRlSAASIAoGY3JlZGl0GA8gASgLMg4uYW14LnYxLkNyZWRpdEgAEhwKBHBpbmcYECABKAsyDC5hbXgudjEuUGluZ0gAEhwKBHBvbmcYESABKAsyDC5hbXgudjEuUG9uZ0gAEiAKBmNhbmNlbBgSIAEoCzIOLmFteC52MS5DYW5jZWxIABIeCgVkcmFpbhgTIAEoCzINLmFteC52MS5EcmFpbkgAEiIKB2RyYWluZWQYFCABKAsyDy5hbXgudjEuRHJhaW5lZEgAEiEKB2dvX2F3YXkYFSABKAsyDi5hbXgudjEuR29Bd2F5SAASJAoIcmVnaXN0ZXIYFiABKAsyEC5hbXgudjEuUmVnaXN0ZXJIAEIGCgRpdGVtIj8KDFNvZnR3YXJlSW5mbxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEAoIbGFuZ3VhZ2UYAyABKAki7AEKBUhlbGxvEg8KB2xpbmtfaWQYASABKAkSIQoDc2RrGAIgASgLMhQuYW14LnYxLlNvZnR3YXJlSW5mbxIUCgxwcm90b2NvbF9taW4YAyABKA0SFAoMcHJvdG9jb2xfbWF4GAQgASgNEhAKCGZlYXR1cmVzGAUgAygJEicKBmFnZW50cxgGIAMoCzIXLmFteC52MS5BZ2VudERlZmluaXRpb24SFAoMcmVzdW1lX3Rva2VuGAcgASgJEhQKDHJlY2VpdmVkX3NlcRgIIAEoBBIOCgZjcmVkaXQYCSABKA0SDAoEaG9zdBgKIAEoCSKQAgoHV2VsY29tZRISCgpzZXNzaW9uX2lkGAEgASgJEhAKCHByb3RvY29sGAIgASgNEhAKCGZlYXR1cmVzGAMgAygJEh4KBmxpbWl0cxgEIAEoCzIOLmFteC52MS5MaW1pdHMSHQoVaGVhcnRiZWF0X2ludGVydmFsX21zGAUgASgNEhQKDHJlc3VtZV90b2tlbhgGIAEoCRIYChByZXN1bWVfd2luZG93X21zGAcgASgNEg8KB3Jlc3VtZWQYCCABKAgSFAoMcmVjZWl2ZWRfc2VxGAkgASgEEhEKCW5hbWVzcGFjZRgKIAEoCRIkCgZlbmdpbmUYCyABKAsyFC5hbXgudjEuU29mdHdhcmVJbmZvIrcBCgZMaW1pdHMSFgoObWF4X2l0ZW1fYnl0ZXMYASABKA0SFwoPbWF4X2ZyYW1lX2J5dGVzGAIgASgNEhcKD21heF9mcmFtZV9pdGVtcxgDIAEoDRIYChBtYXhfaGVhZGVyX2J5dGVzGAQgASgNEhUKDW1heF9rZXlfYnl0ZXMYBSABKA0SGwoTbWF4X2NhbGxzX2luX2ZsaWdodBgGIAEoDRIVCg1zdHJlYW1fd2luZG93GAcgASgNIiwKCFJlamVjdGVkEiAKB2ZhaWx1cmUYASABKAsyDy5hbXgudjEuRmFpbHVyZSKxAQoGSW52b2tlEiAKB21lc3NhZ2UYASABKAsyDy5hbXgudjEuTWVzc2FnZRIPCgdhdHRlbXB0GAIgASgNEg0KBWVwb2NoGAMgASgEEhIKCnRpbWVvdXRfbXMYBCABKAQSFgoObWVtb3J5X3ZlcnNpb24YBSABKAQSJgoGbWVtb3J5GAYgASgLMhYuYW14LnYxLkluc3RhbmNlTWVtb3J5EhEKCXN0cmVhbWluZxgHIAEoCCLLAQoIQ29tcGxldGUSDwoHYXR0ZW1wdBgBIAEoDRINCgVlcG9jaBgCIAEoBBIhCgZyZXN1bHQYAyABKAsyDy5hbXgudjEuUGF5bG9hZEgAEiIKB2ZhaWx1cmUYBCABKAsyDy5hbXgudjEuRmFpbHVyZUgAEiAKB2VmZmVjdHMYBSABKAsyDy5hbXgudjEuRWZmZWN0cxITCgtkdXJhdGlvbl91cxgGIAEoBBIWCg5tZW1vcnlfZHJvcHBlZBgHIAEoCEIJCgdvdXRjb21lIosCCgdFZmZlY3RzEiQKBm1lbW9yeRgBIAMoCzIULmFteC52MS5NZW1vcnlDaGFuZ2USIQoIbWVzc2FnZXMYAiADKAsyDy5hbXgudjEuTWVzc2FnZRIdCgZldmVudHMYAyADKAsyDS5hbXgudjEuRXZlbnQSLQoJc2NoZWR1bGVzGAQgAygLMhouYW14LnYxLlNjaGVkdWxlRGVmaW5pdGlvbhIbChNjYW5jZWxsZWRfc2NoZWR1bGVzGAUgAygJEisKDXN1YnNjcmlwdGlvbnMYBiADKAsyFC5hbXgudjEuU3Vic2NyaXB0aW9uEh8KF2NhbmNlbGxlZF9zdWJzY3JpcHRpb25zGAcgAygJIikKBUNodW5rEiAKB3BheWxvYWQYASABKAsyDy5hbXgudjEuUGF5bG9hZCLGAgoEQ2FsbBIVCg1pbnZvY2F0aW9uX2lkGAEgASgEEhIKCnRpbWVvdXRfbXMYAiABKAQSHwoEc2VuZBgDIAEoCzIPLmFteC52MS5NZXNzYWdlSAASIgoHcmVxdWVzdBgEIAEoCzIPLmFteC52MS5NZXNzYWdlSAASIQoGc3RyZWFtGAUgASgLMg8uYW14LnYxLk1lc3NhZ2VIABIgCgdwdWJsaXNoGAYgASgLMg0uYW14LnYxLkV2ZW50SAASKQoJc3Vic2NyaWJlGAcgASgLMhQuYW14LnYxLlN1YnNjcmlwdGlvbkgAEiYKCWJyb2FkY2FzdBgIIAEoCzIRLmFteC52MS5Ccm9hZGNhc3RIABIpCgZtZW1vcnkYCSABKAsyFy5hbXgudjEuTWVtb3J5T3BlcmF0aW9uSABCCwoJb3BlcmF0aW9uIlQKCUJyb2FkY2FzdBIlCgVzY29wZRgBIAEoCzIWLmFteC52MS5Ccm9hZGNhc3RTY29wZRIgCgdtZXNzYWdlGAIgASgLMg8uYW14LnYxLk1lc3NhZ2UisAIKBVJlcGx5EiEKBnJlc3VsdBgBIAEoCzIPLmFteC52MS5QYXlsb2FkSAASIgoHZmFpbHVyZRgCIAEoCzIPLmFteC52MS5GYWlsdXJlSAASJAoIYWNjZXB0ZWQYAyABKAsyEC5hbXgudjEuQWNjZXB0ZWRIABImCglwdWJsaXNoZWQYBCABKAsyES5hbXgudjEuUHVibGlzaGVkSAASLAoJYnJvYWRjYXN0GAUgASgLMhcuYW14LnYxLkJyb2FkY2FzdFJlc3VsdEgAEi8KBm1lbW9yeRgGIAEoCzIdLmFteC52MS5NZW1vcnlPcGVyYXRpb25SZXN1bHRIABIoCgpzdWJzY3JpYmVkGAcgASgLMhIuYW14LnYxLlN1YnNjcmliZWRIAEIJCgdvdXRjb21lIjEKCEFjY2VwdGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEQoJZHVwbGljYXRlGAIgASgIIjIKCVB1Ymxpc2hlZBIQCghldmVudF9pZBgBIAEoCRITCgtzdWJzY3JpYmVycxgCIAEoDSIlCgpTdWJzY3JpYmVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoBCJXCgdEZWxpdmVyEhwKBWV2ZW50GAEgASgLMg0uYW14LnYxLkV2ZW50Eg0KBWFnZW50GAIgASgJEg8KB2hhbmRsZXIYAyABKAkSDgoGZXBvY2hzGAQgAygEIjUKCURlbGl2ZXJlZBIoCgd0YXJnZXRzGAEgAygLMhcuYW14LnYxLkRlbGl2ZXJlZFRhcmdldCJ8Cg9EZWxpdmVyZWRUYXJnZXQSDQoFaW5kZXgYASABKA0SIAoHZmFpbHVyZRgCIAEoCzIPLmFteC52MS5GYWlsdXJlEiAKB2VmZmVjdHMYAyABKAsyDy5hbXgudjEuRWZmZWN0cxIWCg5tZW1vcnlfZHJvcHBlZBgEIAEoCCKAAQoIQWN0aXZhdGUSJQoIaW5zdGFuY2UYASABKAsyEy5hbXgudjEuSW5zdGFuY2VSZWYSDQoFZXBvY2gYAiABKAQSFgoObWVtb3J5X3ZlcnNpb24YAyABKAQSJgoGbWVtb3J5GAQgASgLMhYuYW14LnYxLkluc3RhbmNlTWVtb3J5IhwKCkRlYWN0aXZhdGUSDgoGZXBvY2hzGAEgAygEIi0KBkNyZWRpdBITCgtpbnZvY2F0aW9ucxgBIAEoDRIOCgZjaHVua3MYAiABKA0iRgoEUGluZxINCgVub25jZRgBIAEoBBIUCgxzbG90c19pbl91c2UYAiABKA0SGQoRZXZlbnRfbG9vcF9sYWdfdXMYAyABKAQiFQoEUG9uZxINCgVub25jZRgBIAEoBCIYCgZDYW5jZWwSDgoGcmVhc29uGAEgASgJIgcKBURyYWluIgkKB0RyYWluZWQiLQoGR29Bd2F5Eg4KBnJlYXNvbhgBIAEoCRITCgtkZWFkbGluZV9tcxgCIAEoBCJECghSZWdpc3RlchInCgZhZ2VudHMYASADKAsyFy5hbXgudjEuQWdlbnREZWZpbml0aW9uEg8KB3JlbW92ZWQYAiADKAkyPwoLTGlua1NlcnZpY2USMAoET3BlbhIRLmFteC52MS5MaW5rRnJhbWUaES5hbXgudjEuTGlua0ZyYW1lKAEwAUJKChZjb20uYWltYXRyaXguZW5naW5lLnYxUAFaGWFpbWF0cml4LmNvbS9hbXgvdjE7YW14djGqAhJBaW1hdHJpeC5FbmdpbmUuVjFiBnByb3RvMw", [file_amx_v1_agent, file_amx_v1_common, file_amx_v1_memory, file_amx_v1_message]);
+  fileDesc("ChFhbXgvdjEvbGluay5wcm90bxIGYW14LnYxIkYKCUxpbmtGcmFtZRIfCgVpdGVtcxgBIAMoCzIQLmFteC52MS5MaW5rSXRlbRILCgNzZXEYAiABKAQSCwoDYWNrGAMgASgEIvcFCghMaW5rSXRlbRIKCgJpZBgBIAEoBBIeCgVoZWxsbxgCIAEoCzINLmFteC52MS5IZWxsb0gAEiIKB3dlbGNvbWUYAyABKAsyDy5hbXgudjEuV2VsY29tZUgAEiQKCHJlamVjdGVkGAQgASgLMhAuYW14LnYxLlJlamVjdGVkSAASIAoGaW52b2tlGAUgASgLMg4uYW14LnYxLkludm9rZUgAEiQKCGNvbXBsZXRlGAYgASgLMhAuYW14LnYxLkNvbXBsZXRlSAASHgoFY2h1bmsYByABKAsyDS5hbXgudjEuQ2h1bmtIABIcCgRjYWxsGAggASgLMgwuYW14LnYxLkNhbGxIABIeCgVyZXBseRgJIAEoCzINLmFteC52MS5SZXBseUgAEiIKB2RlbGl2ZXIYCiABKAsyDy5hbXgudjEuRGVsaXZlckgAEiYKCWRlbGl2ZXJlZBgLIAEoCzIRLmFteC52MS5EZWxpdmVyZWRIABIeCgVldmVudBgMIAEoCzINLmFteC52MS5FdmVudEgAEiQKCGFjdGl2YXRlGA0gASgLMhAuYW14LnYxLkFjdGl2YXRlSAASKAoKZGVhY3RpdmF0ZRgOIAEoCzISLmFteC52MS5EZWFjdGl2YXRlSAASIAoGY3JlZGl0GA8gASgLMg4uYW14LnYxLkNyZWRpdEgAEhwKBHBpbmcYECABKAsyDC5hbXgudjEuUGluZ0gAEhwKBHBvbmcYESABKAsyDC5hbXgudjEuUG9uZ0gAEiAKBmNhbmNlbBgSIAEoCzIOLmFteC52MS5DYW5jZWxIABIeCgVkcmFpbhgTIAEoCzINLmFteC52MS5EcmFpbkgAEiIKB2RyYWluZWQYFCABKAsyDy5hbXgudjEuRHJhaW5lZEgAEiEKB2dvX2F3YXkYFSABKAsyDi5hbXgudjEuR29Bd2F5SAASJAoIcmVnaXN0ZXIYFiABKAsyEC5hbXgudjEuUmVnaXN0ZXJIAEIGCgRpdGVtIj8KDFNvZnR3YXJlSW5mbxIMCgRuYW1lGAEgASgJEg8KB3ZlcnNpb24YAiABKAkSEAoIbGFuZ3VhZ2UYAyABKAki7AEKBUhlbGxvEg8KB2xpbmtfaWQYASABKAkSIQoDc2RrGAIgASgLMhQuYW14LnYxLlNvZnR3YXJlSW5mbxIUCgxwcm90b2NvbF9taW4YAyABKA0SFAoMcHJvdG9jb2xfbWF4GAQgASgNEhAKCGZlYXR1cmVzGAUgAygJEicKBmFnZW50cxgGIAMoCzIXLmFteC52MS5BZ2VudERlZmluaXRpb24SFAoMcmVzdW1lX3Rva2VuGAcgASgJEhQKDHJlY2VpdmVkX3NlcRgIIAEoBBIOCgZjcmVkaXQYCSABKA0SDAoEaG9zdBgKIAEoCSLQAgoHV2VsY29tZRISCgpzZXNzaW9uX2lkGAEgASgJEhAKCHByb3RvY29sGAIgASgNEhAKCGZlYXR1cmVzGAMgAygJEh4KBmxpbWl0cxgEIAEoCzIOLmFteC52MS5MaW1pdHMSHQoVaGVhcnRiZWF0X2ludGVydmFsX21zGAUgASgNEhQKDHJlc3VtZV90b2tlbhgGIAEoCRIYChByZXN1bWVfd2luZG93X21zGAcgASgNEg8KB3Jlc3VtZWQYCCABKAgSFAoMcmVjZWl2ZWRfc2VxGAkgASgEEhEKCW5hbWVzcGFjZRgKIAEoCRIkCgZlbmdpbmUYCyABKAsyFC5hbXgudjEuU29mdHdhcmVJbmZvEicKB2VuZ2luZXMYDCADKAsyFi5hbXgudjEuRW5naW5lRW5kcG9pbnQSFQoNZW5naW5lX251bWJlchgNIAEoDSIhCg5FbmdpbmVFbmRwb2ludBIPCgdhZGRyZXNzGAEgASgJIrcBCgZMaW1pdHMSFgoObWF4X2l0ZW1fYnl0ZXMYASABKA0SFwoPbWF4X2ZyYW1lX2J5dGVzGAIgASgNEhcKD21heF9mcmFtZV9pdGVtcxgDIAEoDRIYChBtYXhfaGVhZGVyX2J5dGVzGAQgASgNEhUKDW1heF9rZXlfYnl0ZXMYBSABKA0SGwoTbWF4X2NhbGxzX2luX2ZsaWdodBgGIAEoDRIVCg1zdHJlYW1fd2luZG93GAcgASgNIiwKCFJlamVjdGVkEiAKB2ZhaWx1cmUYASABKAsyDy5hbXgudjEuRmFpbHVyZSKxAQoGSW52b2tlEiAKB21lc3NhZ2UYASABKAsyDy5hbXgudjEuTWVzc2FnZRIPCgdhdHRlbXB0GAIgASgNEg0KBWVwb2NoGAMgASgEEhIKCnRpbWVvdXRfbXMYBCABKAQSFgoObWVtb3J5X3ZlcnNpb24YBSABKAQSJgoGbWVtb3J5GAYgASgLMhYuYW14LnYxLkluc3RhbmNlTWVtb3J5EhEKCXN0cmVhbWluZxgHIAEoCCLLAQoIQ29tcGxldGUSDwoHYXR0ZW1wdBgBIAEoDRINCgVlcG9jaBgCIAEoBBIhCgZyZXN1bHQYAyABKAsyDy5hbXgudjEuUGF5bG9hZEgAEiIKB2ZhaWx1cmUYBCABKAsyDy5hbXgudjEuRmFpbHVyZUgAEiAKB2VmZmVjdHMYBSABKAsyDy5hbXgudjEuRWZmZWN0cxITCgtkdXJhdGlvbl91cxgGIAEoBBIWCg5tZW1vcnlfZHJvcHBlZBgHIAEoCEIJCgdvdXRjb21lIosCCgdFZmZlY3RzEiQKBm1lbW9yeRgBIAMoCzIULmFteC52MS5NZW1vcnlDaGFuZ2USIQoIbWVzc2FnZXMYAiADKAsyDy5hbXgudjEuTWVzc2FnZRIdCgZldmVudHMYAyADKAsyDS5hbXgudjEuRXZlbnQSLQoJc2NoZWR1bGVzGAQgAygLMhouYW14LnYxLlNjaGVkdWxlRGVmaW5pdGlvbhIbChNjYW5jZWxsZWRfc2NoZWR1bGVzGAUgAygJEisKDXN1YnNjcmlwdGlvbnMYBiADKAsyFC5hbXgudjEuU3Vic2NyaXB0aW9uEh8KF2NhbmNlbGxlZF9zdWJzY3JpcHRpb25zGAcgAygJIikKBUNodW5rEiAKB3BheWxvYWQYASABKAsyDy5hbXgudjEuUGF5bG9hZCLGAgoEQ2FsbBIVCg1pbnZvY2F0aW9uX2lkGAEgASgEEhIKCnRpbWVvdXRfbXMYAiABKAQSHwoEc2VuZBgDIAEoCzIPLmFteC52MS5NZXNzYWdlSAASIgoHcmVxdWVzdBgEIAEoCzIPLmFteC52MS5NZXNzYWdlSAASIQoGc3RyZWFtGAUgASgLMg8uYW14LnYxLk1lc3NhZ2VIABIgCgdwdWJsaXNoGAYgASgLMg0uYW14LnYxLkV2ZW50SAASKQoJc3Vic2NyaWJlGAcgASgLMhQuYW14LnYxLlN1YnNjcmlwdGlvbkgAEiYKCWJyb2FkY2FzdBgIIAEoCzIRLmFteC52MS5Ccm9hZGNhc3RIABIpCgZtZW1vcnkYCSABKAsyFy5hbXgudjEuTWVtb3J5T3BlcmF0aW9uSABCCwoJb3BlcmF0aW9uIlQKCUJyb2FkY2FzdBIlCgVzY29wZRgBIAEoCzIWLmFteC52MS5Ccm9hZGNhc3RTY29wZRIgCgdtZXNzYWdlGAIgASgLMg8uYW14LnYxLk1lc3NhZ2UisAIKBVJlcGx5EiEKBnJlc3VsdBgBIAEoCzIPLmFteC52MS5QYXlsb2FkSAASIgoHZmFpbHVyZRgCIAEoCzIPLmFteC52MS5GYWlsdXJlSAASJAoIYWNjZXB0ZWQYAyABKAsyEC5hbXgudjEuQWNjZXB0ZWRIABImCglwdWJsaXNoZWQYBCABKAsyES5hbXgudjEuUHVibGlzaGVkSAASLAoJYnJvYWRjYXN0GAUgASgLMhcuYW14LnYxLkJyb2FkY2FzdFJlc3VsdEgAEi8KBm1lbW9yeRgGIAEoCzIdLmFteC52MS5NZW1vcnlPcGVyYXRpb25SZXN1bHRIABIoCgpzdWJzY3JpYmVkGAcgASgLMhIuYW14LnYxLlN1YnNjcmliZWRIAEIJCgdvdXRjb21lIjEKCEFjY2VwdGVkEhIKCm1lc3NhZ2VfaWQYASABKAkSEQoJZHVwbGljYXRlGAIgASgIIjIKCVB1Ymxpc2hlZBIQCghldmVudF9pZBgBIAEoCRITCgtzdWJzY3JpYmVycxgCIAEoDSIlCgpTdWJzY3JpYmVkEhcKD3N1YnNjcmlwdGlvbl9pZBgBIAEoBCJXCgdEZWxpdmVyEhwKBWV2ZW50GAEgASgLMg0uYW14LnYxLkV2ZW50Eg0KBWFnZW50GAIgASgJEg8KB2hhbmRsZXIYAyABKAkSDgoGZXBvY2hzGAQgAygEIjUKCURlbGl2ZXJlZBIoCgd0YXJnZXRzGAEgAygLMhcuYW14LnYxLkRlbGl2ZXJlZFRhcmdldCJ8Cg9EZWxpdmVyZWRUYXJnZXQSDQoFaW5kZXgYASABKA0SIAoHZmFpbHVyZRgCIAEoCzIPLmFteC52MS5GYWlsdXJlEiAKB2VmZmVjdHMYAyABKAsyDy5hbXgudjEuRWZmZWN0cxIWCg5tZW1vcnlfZHJvcHBlZBgEIAEoCCKAAQoIQWN0aXZhdGUSJQoIaW5zdGFuY2UYASABKAsyEy5hbXgudjEuSW5zdGFuY2VSZWYSDQoFZXBvY2gYAiABKAQSFgoObWVtb3J5X3ZlcnNpb24YAyABKAQSJgoGbWVtb3J5GAQgASgLMhYuYW14LnYxLkluc3RhbmNlTWVtb3J5IhwKCkRlYWN0aXZhdGUSDgoGZXBvY2hzGAEgAygEIi0KBkNyZWRpdBITCgtpbnZvY2F0aW9ucxgBIAEoDRIOCgZjaHVua3MYAiABKA0iRgoEUGluZxINCgVub25jZRgBIAEoBBIUCgxzbG90c19pbl91c2UYAiABKA0SGQoRZXZlbnRfbG9vcF9sYWdfdXMYAyABKAQiFQoEUG9uZxINCgVub25jZRgBIAEoBCIYCgZDYW5jZWwSDgoGcmVhc29uGAEgASgJIgcKBURyYWluIgkKB0RyYWluZWQiLQoGR29Bd2F5Eg4KBnJlYXNvbhgBIAEoCRITCgtkZWFkbGluZV9tcxgCIAEoBCJECghSZWdpc3RlchInCgZhZ2VudHMYASADKAsyFy5hbXgudjEuQWdlbnREZWZpbml0aW9uEg8KB3JlbW92ZWQYAiADKAkyPwoLTGlua1NlcnZpY2USMAoET3BlbhIRLmFteC52MS5MaW5rRnJhbWUaES5hbXgudjEuTGlua0ZyYW1lKAEwAUJKChZjb20uYWltYXRyaXguZW5naW5lLnYxUAFaGWFpbWF0cml4LmNvbS9hbXgvdjE7YW14djGqAhJBaW1hdHJpeC5FbmdpbmUuVjFiBnByb3RvMw", [file_amx_v1_agent, file_amx_v1_common, file_amx_v1_memory, file_amx_v1_message]);
 
 /**
  * What was queued when the transport was ready: at most 128 items or 256 KiB, unless a single item is larger.
@@ -454,6 +454,22 @@ export type Welcome = Message<"amx.v1.Welcome"> & {
    * @generated from field: amx.v1.SoftwareInfo engine = 11;
    */
   engine?: SoftwareInfo | undefined;
+
+  /**
+   * Engines that share the work of this address, in order of their number; empty: this one does all of it. An SDK that
+   * knows the feature `engines` opens a link to each of them, hosts its agents on all, and sends each call to the one
+   * that owns its instance; see docs/protocol.md.
+   *
+   * @generated from field: repeated amx.v1.EngineEndpoint engines = 12;
+   */
+  engines: EngineEndpoint[];
+
+  /**
+   * With `engines`: the number of this one.
+   *
+   * @generated from field: uint32 engine_number = 13;
+   */
+  engineNumber: number;
 };
 
 /**
@@ -462,6 +478,27 @@ export type Welcome = Message<"amx.v1.Welcome"> & {
  */
 export const WelcomeSchema: GenMessage<Welcome> = /*@__PURE__*/
   messageDesc(file_amx_v1_link, 4);
+
+/**
+ * One of several engines behind one address.
+ *
+ * @generated from message amx.v1.EngineEndpoint
+ */
+export type EngineEndpoint = Message<"amx.v1.EngineEndpoint"> & {
+  /**
+   * Where it listens: `host:port` or `unix:path`.
+   *
+   * @generated from field: string address = 1;
+   */
+  address: string;
+};
+
+/**
+ * Describes the message amx.v1.EngineEndpoint.
+ * Use `create(EngineEndpointSchema)` to create a new message.
+ */
+export const EngineEndpointSchema: GenMessage<EngineEndpoint> = /*@__PURE__*/
+  messageDesc(file_amx_v1_link, 5);
 
 /**
  * Bounds in force on a link.
@@ -524,7 +561,7 @@ export type Limits = Message<"amx.v1.Limits"> & {
  * Use `create(LimitsSchema)` to create a new message.
  */
 export const LimitsSchema: GenMessage<Limits> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 5);
+  messageDesc(file_amx_v1_link, 6);
 
 /**
  * Why the link was refused.
@@ -545,7 +582,7 @@ export type Rejected = Message<"amx.v1.Rejected"> & {
  * Use `create(RejectedSchema)` to create a new message.
  */
 export const RejectedSchema: GenMessage<Rejected> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 6);
+  messageDesc(file_amx_v1_link, 7);
 
 /**
  * Run a handler. The item's id names the invocation.
@@ -608,7 +645,7 @@ export type Invoke = Message<"amx.v1.Invoke"> & {
  * Use `create(InvokeSchema)` to create a new message.
  */
 export const InvokeSchema: GenMessage<Invoke> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 7);
+  messageDesc(file_amx_v1_link, 8);
 
 /**
  * The one outcome of an invocation.
@@ -680,7 +717,7 @@ export type Complete = Message<"amx.v1.Complete"> & {
  * Use `create(CompleteSchema)` to create a new message.
  */
 export const CompleteSchema: GenMessage<Complete> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 8);
+  messageDesc(file_amx_v1_link, 9);
 
 /**
  * What a handler did, committed together with its result or not at all.
@@ -743,7 +780,7 @@ export type Effects = Message<"amx.v1.Effects"> & {
  * Use `create(EffectsSchema)` to create a new message.
  */
 export const EffectsSchema: GenMessage<Effects> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 9);
+  messageDesc(file_amx_v1_link, 10);
 
 /**
  * A part of a streamed reply.
@@ -764,7 +801,7 @@ export type Chunk = Message<"amx.v1.Chunk"> & {
  * Use `create(ChunkSchema)` to create a new message.
  */
 export const ChunkSchema: GenMessage<Chunk> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 10);
+  messageDesc(file_amx_v1_link, 11);
 
 /**
  * Something the SDK wants done. The item's id names the call.
@@ -855,7 +892,7 @@ export type Call = Message<"amx.v1.Call"> & {
  * Use `create(CallSchema)` to create a new message.
  */
 export const CallSchema: GenMessage<Call> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 11);
+  messageDesc(file_amx_v1_link, 12);
 
 /**
  * A message to many instances.
@@ -883,7 +920,7 @@ export type Broadcast = Message<"amx.v1.Broadcast"> & {
  * Use `create(BroadcastSchema)` to create a new message.
  */
 export const BroadcastSchema: GenMessage<Broadcast> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 12);
+  messageDesc(file_amx_v1_link, 13);
 
 /**
  * The one outcome of a call.
@@ -960,7 +997,7 @@ export type Reply = Message<"amx.v1.Reply"> & {
  * Use `create(ReplySchema)` to create a new message.
  */
 export const ReplySchema: GenMessage<Reply> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 13);
+  messageDesc(file_amx_v1_link, 14);
 
 /**
  * A message is in the engine's hands.
@@ -988,7 +1025,7 @@ export type Accepted = Message<"amx.v1.Accepted"> & {
  * Use `create(AcceptedSchema)` to create a new message.
  */
 export const AcceptedSchema: GenMessage<Accepted> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 14);
+  messageDesc(file_amx_v1_link, 15);
 
 /**
  * An event is in the engine's hands.
@@ -1016,7 +1053,7 @@ export type Published = Message<"amx.v1.Published"> & {
  * Use `create(PublishedSchema)` to create a new message.
  */
 export const PublishedSchema: GenMessage<Published> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 15);
+  messageDesc(file_amx_v1_link, 16);
 
 /**
  * A subscription is in force.
@@ -1037,7 +1074,7 @@ export type Subscribed = Message<"amx.v1.Subscribed"> & {
  * Use `create(SubscribedSchema)` to create a new message.
  */
 export const SubscribedSchema: GenMessage<Subscribed> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 16);
+  messageDesc(file_amx_v1_link, 17);
 
 /**
  * One event for many activations on this link.
@@ -1079,7 +1116,7 @@ export type Deliver = Message<"amx.v1.Deliver"> & {
  * Use `create(DeliverSchema)` to create a new message.
  */
 export const DeliverSchema: GenMessage<Deliver> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 17);
+  messageDesc(file_amx_v1_link, 18);
 
 /**
  * A delivery ended at every target.
@@ -1100,7 +1137,7 @@ export type Delivered = Message<"amx.v1.Delivered"> & {
  * Use `create(DeliveredSchema)` to create a new message.
  */
 export const DeliveredSchema: GenMessage<Delivered> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 18);
+  messageDesc(file_amx_v1_link, 19);
 
 /**
  * What one target of a delivery did.
@@ -1142,7 +1179,7 @@ export type DeliveredTarget = Message<"amx.v1.DeliveredTarget"> & {
  * Use `create(DeliveredTargetSchema)` to create a new message.
  */
 export const DeliveredTargetSchema: GenMessage<DeliveredTarget> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 19);
+  messageDesc(file_amx_v1_link, 20);
 
 /**
  * An activation this link will get deliveries for.
@@ -1184,7 +1221,7 @@ export type Activate = Message<"amx.v1.Activate"> & {
  * Use `create(ActivateSchema)` to create a new message.
  */
 export const ActivateSchema: GenMessage<Activate> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 20);
+  messageDesc(file_amx_v1_link, 21);
 
 /**
  * Activations that ended.
@@ -1205,7 +1242,7 @@ export type Deactivate = Message<"amx.v1.Deactivate"> & {
  * Use `create(DeactivateSchema)` to create a new message.
  */
 export const DeactivateSchema: GenMessage<Deactivate> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 21);
+  messageDesc(file_amx_v1_link, 22);
 
 /**
  * How much may be outstanding.
@@ -1233,7 +1270,7 @@ export type Credit = Message<"amx.v1.Credit"> & {
  * Use `create(CreditSchema)` to create a new message.
  */
 export const CreditSchema: GenMessage<Credit> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 22);
+  messageDesc(file_amx_v1_link, 23);
 
 /**
  * Are you there?
@@ -1268,7 +1305,7 @@ export type Ping = Message<"amx.v1.Ping"> & {
  * Use `create(PingSchema)` to create a new message.
  */
 export const PingSchema: GenMessage<Ping> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 23);
+  messageDesc(file_amx_v1_link, 24);
 
 /**
  * Yes.
@@ -1289,7 +1326,7 @@ export type Pong = Message<"amx.v1.Pong"> & {
  * Use `create(PongSchema)` to create a new message.
  */
 export const PongSchema: GenMessage<Pong> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 24);
+  messageDesc(file_amx_v1_link, 25);
 
 /**
  * Stop.
@@ -1310,7 +1347,7 @@ export type Cancel = Message<"amx.v1.Cancel"> & {
  * Use `create(CancelSchema)` to create a new message.
  */
 export const CancelSchema: GenMessage<Cancel> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 25);
+  messageDesc(file_amx_v1_link, 26);
 
 /**
  * Send no new invocations.
@@ -1325,7 +1362,7 @@ export type Drain = Message<"amx.v1.Drain"> & {
  * Use `create(DrainSchema)` to create a new message.
  */
 export const DrainSchema: GenMessage<Drain> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 26);
+  messageDesc(file_amx_v1_link, 27);
 
 /**
  * The last invocation has ended.
@@ -1340,7 +1377,7 @@ export type Drained = Message<"amx.v1.Drained"> & {
  * Use `create(DrainedSchema)` to create a new message.
  */
 export const DrainedSchema: GenMessage<Drained> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 27);
+  messageDesc(file_amx_v1_link, 28);
 
 /**
  * The engine is about to leave.
@@ -1368,7 +1405,7 @@ export type GoAway = Message<"amx.v1.GoAway"> & {
  * Use `create(GoAwaySchema)` to create a new message.
  */
 export const GoAwaySchema: GenMessage<GoAway> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 28);
+  messageDesc(file_amx_v1_link, 29);
 
 /**
  * Agents that joined or left after the handshake. Answered with a Reply for the item's id.
@@ -1396,7 +1433,7 @@ export type Register = Message<"amx.v1.Register"> & {
  * Use `create(RegisterSchema)` to create a new message.
  */
 export const RegisterSchema: GenMessage<Register> = /*@__PURE__*/
-  messageDesc(file_amx_v1_link, 29);
+  messageDesc(file_amx_v1_link, 30);
 
 /**
  * One stream carries an SDK's whole life.
