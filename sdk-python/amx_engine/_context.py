@@ -28,6 +28,7 @@ from amx_engine._message import (
 )
 from amx_engine._receipts import Receipt
 from amx_engine._result import decode_reply
+from amx_engine._services import NO_SERVICES, Content, Io, Services, not_lent
 from amx_engine._subscription import Subscription
 
 Missed = Literal["skip", "run_once", "run_all"]
@@ -99,8 +100,11 @@ class Context:
 
     __slots__ = (
         "_calls",
+        "_content",
+        "_io",
         "_logger",
         "_now",
+        "_services",
         "_staged",
         "agent",
         "attempt",
@@ -123,9 +127,13 @@ class Context:
         calls: Calls | None = None,
         config: Mapping[str, Any] | None = None,
         now: Callable[[], float] = time.monotonic,
+        services: Services = NO_SERVICES,
     ) -> None:
         self.message = message
         self._now = now
+        self._services = services
+        self._io: Io | None = None
+        self._content: Content | None = None
         self.invocation_id = invocation_id
         self.attempt = attempt
         self.agent = agent
@@ -172,6 +180,32 @@ class Context:
                 },
             )
         return self._logger
+
+    @property
+    def io(self) -> Io:
+        """The engine's I/O manager, on behalf of this invocation.
+
+        Raises AmxError NOT_IN_ENGINE unless the agent runs inside the engine's own process.
+        """
+        if self._io is None:
+            lend = self._services.io
+            if lend is None:
+                raise not_lent("io")
+            self._io = lend(self)
+        return self._io
+
+    @property
+    def content(self) -> Content:
+        """The engine's content store, on behalf of this instance.
+
+        Raises AmxError NOT_IN_ENGINE unless the agent runs inside the engine's own process.
+        """
+        if self._content is None:
+            lend = self._services.content
+            if lend is None:
+                raise not_lent("content")
+            self._content = lend(self)
+        return self._content
 
     def send(
         self,

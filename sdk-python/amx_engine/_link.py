@@ -25,7 +25,8 @@ from amx_engine._deadlines import Deadlines
 from amx_engine._errors import UNAVAILABLE, AmxError
 from amx_engine._protocol import LinkProtocol, ProtocolViolation
 from amx_engine._runner import Runner
-from amx_engine._transport import Connection, ConnectionLost, Connector
+from amx_engine._services import NO_SERVICES
+from amx_engine._transport import Connection, ConnectionLost, Connector, EmbeddedConnector
 
 if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
@@ -73,6 +74,7 @@ class Link:
             config=config,
             clock=clock,
             now=now,
+            services=connector.services if isinstance(connector, EmbeddedConnector) else NO_SERVICES,
         )
         self.protocol = LinkProtocol(
             link_id=uuid.uuid4().hex,

@@ -31,6 +31,7 @@ from amx_engine._errors import (
 )
 from amx_engine._message import Message
 from amx_engine._runs import Delivery, Invocation, Run, Target
+from amx_engine._services import NO_SERVICES, Services
 from amx_engine._values import JSON
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ class Runner:
 
     agents: by name; may change. concurrency: invocations and deliveries at a time, as granted to the engine.
     threads: plain (not async) handlers at a time. config: given to pipelines and contexts. clock: of memory's expiry.
-    now: of deadlines.
+    now: of deadlines. services: what the engine lends, if it is in this process.
     Everything runs on the event loop it was made in, except plain handlers.
     """
 
@@ -69,8 +70,10 @@ class Runner:
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = monotonic,
+        services: Services = NO_SERVICES,
     ) -> None:
         self.agents = agents
+        self.services = services
         self._clock = clock
         self.now = now
         self.config: Mapping[str, Any] = config or {}

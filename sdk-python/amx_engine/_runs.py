@@ -57,6 +57,7 @@ class Run:
                 runner.calls,
                 runner.config,
                 runner.now,
+                runner.services,
             )
             context.cancelled = self.stopped is not None
         return context

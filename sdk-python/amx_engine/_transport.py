@@ -14,6 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from amx_engine._errors import FAILED_PRECONDITION, PERMISSION_DENIED, UNAUTHENTICATED, AmxError
+from amx_engine._services import NO_SERVICES, Services
 
 METHOD = "/amx.v1.LinkService/Open"
 
@@ -199,10 +200,16 @@ class LinkEnd(Protocol):
 
 
 class EmbeddedConnector:
-    """Reaches an engine in this process. open_link: makes the engine's end of a new connection."""
+    """Reaches an engine in this process.
 
-    def __init__(self, open_link: Callable[[], LinkEnd], address: str = "embedded") -> None:
+    open_link: makes the engine's end of a new connection. services: what the engine lends the agents hosted on it.
+    """
+
+    def __init__(
+        self, open_link: Callable[[], LinkEnd], address: str = "embedded", *, services: Services = NO_SERVICES
+    ) -> None:
         self.address = address
+        self.services = services
         self._open_link = open_link
 
     async def connect(self) -> Connection:

@@ -27,6 +27,7 @@ from amx_engine._link import Link
 from amx_engine._memory import InstanceMemory
 from amx_engine._message import AgentReference, Message, Priority, encode_payload, outgoing
 from amx_engine._result import decode_reply
+from amx_engine._services import Content, Io, Services
 from amx_engine._transport import EmbeddedConnector
 from amx_engine.testing._memory import KeptMemory
 
@@ -64,11 +65,22 @@ class AgentHarness:
 
     sent, published: messages and events of all handlers so far, staged or sent at once. timers: schedules that
     handlers set, by (key, name). There are no retries, routers or other agents: see `reply_to`.
+    io, content: stand-ins for what the engine lends, as `context.io` and `context.content`; None: not lent.
     """
 
-    def __init__(self, agent: Any, *, config: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        agent: Any,
+        *,
+        config: Mapping[str, Any] | None = None,
+        io: Io | None = None,
+        content: Content | None = None,
+    ) -> None:
         self._agent = HostedAgent.of(agent)
         self._config = config
+        self._services = Services(
+            io=None if io is None else lambda _: io, content=None if content is None else lambda _: content
+        )
         self._offset = 0.0
         self._ids = count(1)
         self._epochs = count(1)
@@ -83,7 +95,8 @@ class AgentHarness:
 
     async def __aenter__(self) -> AgentHarness:
         end = self._end = _Engine(self._called)
-        self._link = Link(EmbeddedConnector(lambda: end), [self._agent], config=self._config, clock=self._clock)
+        connector = EmbeddedConnector(lambda: end, services=self._services)
+        self._link = Link(connector, [self._agent], config=self._config, clock=self._clock)
         await self._link.open(0.0)
         return self
 

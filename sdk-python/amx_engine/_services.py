@@ -1,0 +1,95 @@
+"""What an engine lends the agents that run in its own process. Agents of other processes have none of it.
+
+The SDK knows only the shapes; the engine fills them in (`amx_server.runtime.services`) and passes them with the
+EmbeddedConnector.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from amx_engine._errors import FAILED_PRECONDITION, AmxError
+
+if TYPE_CHECKING:
+    from amx_engine._context import Context
+    from amx_engine._runs import Run
+
+
+class Io(Protocol):
+    """The engine's I/O manager on behalf of one invocation; see docs/io.md for what it guarantees.
+
+    Operations come from providers (`amx_server.inference.io`). Whoever waits counts as this instance, with the
+    priority of the message it handles. timeout: seconds; at most what is left of the invocation in any case.
+    """
+
+    def provider(self, name: str) -> Any:
+        """A provider of the engine's configuration, which makes operations. Raises AmxError PROVIDER_UNKNOWN."""
+        ...
+
+    async def call(self, operation: Any, *, timeout: float | None = None) -> Any:
+        """The answer to an operation. Raises AmxError with the provider's reason, or OPERATION_DEADLINE."""
+        ...
+
+    def stream(
+        self, operation: Any, *, timeout: float | None = None
+    ) -> AbstractAsyncContextManager[AsyncIterator[Any]]:
+        """The parts of an answer as they come."""
+        ...
+
+
+class Content(Protocol):
+    """The engine's content store on behalf of one instance; see docs/memory.md for what it guarantees.
+
+    Nothing here does input or output except `get` and `messages` of what has left memory. What is put is kept while a
+    memory value refers to it, or until the collection after the next.
+    """
+
+    def put(self, data: bytes) -> bytes:
+        """Stores `data` once, whoever has put it before; returns its address (32 bytes)."""
+        ...
+
+    def get(self, address: bytes) -> bytes:
+        """The bytes at an address. Raises AmxError CONTENT_NOT_FOUND, CONTENT_CORRUPTED."""
+        ...
+
+    def append(self, head: bytes | None, message: bytes) -> bytes:
+        """The head of the conversation `head` (None: a new one) with one more message. `head` stays as it is."""
+        ...
+
+    def messages(self, head: bytes | None, last: int = 0) -> Sequence[bytes]:
+        """The messages of a conversation, oldest first; the newest `last` only, if that is given."""
+        ...
+
+
+Turn = Callable[["Run"], "asyncio.Future[None] | None"]
+"""Asked each time a suspended handler could go on. None: at once. A future: when it is done."""
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What the engine lends; each is optional.
+
+    io, content: make what `context.io` and `context.content` are, once an invocation, when first asked for.
+    turn: whose turn it is among the handlers of this process.
+    """
+
+    io: Callable[[Context], Io] | None = None
+    content: Callable[[Context], Content] | None = None
+    turn: Turn | None = None
+
+
+NO_SERVICES = Services()
+
+
+def not_lent(name: str) -> AmxError:
+    """Why `context.<name>` is not there."""
+    return AmxError(
+        FAILED_PRECONDITION,
+        "NOT_IN_ENGINE",
+        f"context.{name} is lent to agents inside the engine's own process, and this one is hosted elsewhere;"
+        " load it into the engine with `amx dev --load MODULE`, or bring a client of your own",
+    )
