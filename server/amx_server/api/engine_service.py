@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +10,10 @@ import grpc
 import grpc.aio
 from google.protobuf.message import Message as ProtoMessage
 
-from amx.v1 import common_pb2, engine_pb2, memory_pb2, message_pb2
+from amx.v1 import common_pb2, engine_pb2, message_pb2
+from amx_server.api.memory_rpcs import MemoryRpcs
+from amx_server.api.paging import page_token, token_number, token_parts
+from amx_server.api.rpcs import Context, Rpcs, StreamedRpc, UnaryRpc
 from amx_server.api.status import abort
 from amx_server.core import errors
 from amx_server.core.errors import AmxError, invalid
@@ -29,7 +30,6 @@ log = get_logger(__name__)
 SERVICE = "amx.v1.EngineService"
 _MAX_BUFFERED_EVENTS = 10_000
 
-Context = Any  # grpc.aio.ServicerContext
 Request = TypeVar("Request", bound=ProtoMessage)
 
 
@@ -118,11 +118,12 @@ class EngineService:
     def __init__(self, engine: Engine, authenticate: Callable[[Context], Identity]) -> None:
         self._engine = engine
         self._authenticate = authenticate
+        self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine),)
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server."""
         pb = engine_pb2
-        unary: dict[str, tuple[Callable[[Any, Identity, Context], Awaitable[ProtoMessage]], Any, str]] = {
+        unary: dict[str, UnaryRpc] = {
             "Send": (self.send, pb.SendRequest, "messages:send"),
             "Request": (self.request, pb.RequestRequest, "messages:send"),
             "Publish": (self.publish, pb.PublishRequest, "events:publish"),
@@ -142,18 +143,16 @@ class EngineService:
             "ListDeadLetters": (self.list_dead_letters, pb.ListDeadLettersRequest, "dead-letters:read"),
             "RetryDeadLetters": (self.retry_dead_letters, pb.RetryDeadLettersRequest, "dead-letters:write"),
             "DropDeadLetters": (self.drop_dead_letters, pb.DropDeadLettersRequest, "dead-letters:write"),
-            "GetMemory": (self.get_memory, pb.GetMemoryRequest, "memory:read"),
-            "PutMemory": (self.put_memory, pb.PutMemoryRequest, "memory:write"),
-            "DeleteMemory": (self.delete_memory, pb.DeleteMemoryRequest, "memory:write"),
-            "ListMemory": (self.list_memory, pb.ListMemoryRequest, "memory:read"),
-            "SearchMemory": (self.search_memory, pb.SearchMemoryRequest, "memory:read"),
             "GetEngine": (self.get_engine, pb.GetEngineRequest, "engine:read"),
         }
-        streams: dict[str, tuple[Callable[[Any, Identity, Context], AsyncIterator[ProtoMessage]], Any, str]] = {
+        streams: dict[str, StreamedRpc] = {
             "StreamRequest": (self.stream_request, pb.StreamRequestRequest, "messages:send"),
             "Subscribe": (self.subscribe, pb.SubscribeRequest, "events:subscribe"),
             "ReadLog": (self.read_log, pb.ReadLogRequest, "logs:read"),
         }
+        for part in self._parts:
+            unary |= part.unary()
+            streams |= part.streams()
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         for name, (call, request, permission) in unary.items():
             methods[name] = grpc.unary_unary_rpc_method_handler(
@@ -359,12 +358,12 @@ class EngineService:
         self, request: engine_pb2.ListAgentsRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
         size = page_size(request.page_size)
-        (after,) = _token(request.page_token, 1)
+        (after,) = token_parts(request.page_token, 1)
         agents = self._engine.queries.agents(self._engine.namespace(identity.namespace), after, size)
         response = engine_pb2.ListAgentsResponse()
         response.agents.extend(self._engine.queries.describe_agent(agent) for agent in agents)
         if len(agents) >= size:
-            response.next_page_token = _page_token(agents[-1].name)
+            response.next_page_token = page_token(agents[-1].name)
         return response
 
     async def get_agent(
@@ -384,13 +383,13 @@ class EngineService:
         self, request: engine_pb2.ListInstancesRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
         size = page_size(request.page_size)
-        agent, key = _token(request.page_token, 2)
+        agent, key = token_parts(request.page_token, 2)
         found = await self._engine.queries.instances(
             self._engine.namespace(identity.namespace), request.agent, request.state, (agent, key), size
         )
         response = engine_pb2.ListInstancesResponse(instances=found)
         if len(found) >= size:
-            response.next_page_token = _page_token(found[-1].instance.agent, found[-1].instance.key)
+            response.next_page_token = page_token(found[-1].instance.agent, found[-1].instance.key)
         return response
 
     async def get_instance(
@@ -407,17 +406,17 @@ class EngineService:
     async def list_invocations(
         self, request: engine_pb2.ListInvocationsRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
-        (after,) = _token(request.page_token, 1)
+        (after,) = token_parts(request.page_token, 1)
         found, next_seq = await self._engine.queries.invocations(
             self._engine.namespace(identity.namespace),
             request.agent,
             request.state,
-            _seq(after) if after else None,
+            token_number(after) if after else None,
             page_size(request.page_size),
         )
         response = engine_pb2.ListInvocationsResponse(invocations=found)
         if next_seq is not None:
-            response.next_page_token = _page_token(str(next_seq))
+            response.next_page_token = page_token(str(next_seq))
         return response
 
     async def get_invocation(
@@ -473,11 +472,11 @@ class EngineService:
         self, request: engine_pb2.ListSchedulesRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
         size = page_size(request.page_size)
-        (after,) = _token(request.page_token, 1)
+        (after,) = token_parts(request.page_token, 1)
         found = self._engine.schedules.listing(identity.namespace, request.agent, after, size)
         response = engine_pb2.ListSchedulesResponse(schedules=found)
         if len(found) >= size:
-            response.next_page_token = _page_token(found[-1].schedule_id)
+            response.next_page_token = page_token(found[-1].schedule_id)
         return response
 
     async def pause_schedule(
@@ -497,13 +496,13 @@ class EngineService:
     async def list_dead_letters(
         self, request: engine_pb2.ListDeadLettersRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
-        (after,) = _token(request.page_token, 1)
+        (after,) = token_parts(request.page_token, 1)
         found, next_seq = await self._engine.queries.dead_letters(
-            self._engine.namespace(identity.namespace), request.agent, _seq(after), page_size(request.page_size)
+            self._engine.namespace(identity.namespace), request.agent, token_number(after), page_size(request.page_size)
         )
         response = engine_pb2.ListDeadLettersResponse(dead_letters=found)
         if next_seq:
-            response.next_page_token = _page_token(str(next_seq))
+            response.next_page_token = page_token(str(next_seq))
         return response
 
     async def retry_dead_letters(
@@ -519,78 +518,6 @@ class EngineService:
         namespace = self._engine.namespace(identity.namespace)
         count = await self._engine.dead_letters.drop(namespace, list(request.message_ids), request.agent)
         return engine_pb2.DropDeadLettersResponse(count=count)
-
-    # --- memory ------------------------------------------------------------------------------------------------------
-
-    async def _operate(
-        self, identity: Identity, operation: memory_pb2.MemoryOperation
-    ) -> memory_pb2.MemoryOperationResult:
-        future: asyncio.Future[memory_pb2.MemoryOperationResult] = asyncio.get_running_loop().create_future()
-
-        def done(result: memory_pb2.MemoryOperationResult | None, error: BaseException | None) -> None:
-            if future.done():
-                return
-            if error is not None or result is None:
-                future.set_exception(error or AmxError(errors.INTERNAL, "INTERNAL", "no result"))
-            else:
-                future.set_result(result)
-
-        self._engine.memory.operate(self._engine.namespace(identity.namespace), operation, done)
-        return await future
-
-    async def get_memory(
-        self, request: engine_pb2.GetMemoryRequest, identity: Identity, context: Context
-    ) -> ProtoMessage:
-        operation = memory_pb2.MemoryOperation(instance=request.instance, name=request.name, get=request.entry_id)
-        result = await self._operate(identity, operation)
-        if not result.found:
-            raise errors.not_found("MEMORY_ENTRY_UNKNOWN", f"memory '{request.name}' has no entry '{request.entry_id}'")
-        return engine_pb2.GetMemoryResponse(entry=result.entries[0], version=result.version)
-
-    async def put_memory(
-        self, request: engine_pb2.PutMemoryRequest, identity: Identity, context: Context
-    ) -> ProtoMessage:
-        operation = memory_pb2.MemoryOperation(
-            instance=request.instance, name=request.name, put=request.entry, if_version=request.if_version
-        )
-        result = await self._operate(identity, operation)
-        return engine_pb2.PutMemoryResponse(version=result.version)
-
-    async def delete_memory(
-        self, request: engine_pb2.DeleteMemoryRequest, identity: Identity, context: Context
-    ) -> ProtoMessage:
-        operation = memory_pb2.MemoryOperation(
-            instance=request.instance, name=request.name, remove=request.entry_id, if_version=request.if_version
-        )
-        result = await self._operate(identity, operation)
-        return engine_pb2.DeleteMemoryResponse(found=result.found, version=result.version)
-
-    async def list_memory(
-        self, request: engine_pb2.ListMemoryRequest, identity: Identity, context: Context
-    ) -> ProtoMessage:
-        future: asyncio.Future[tuple[list[memory_pb2.MemoryInfo], int]] = asyncio.get_running_loop().create_future()
-
-        def done(infos: list[memory_pb2.MemoryInfo], version: int) -> None:
-            if not future.done():
-                future.set_result((infos, version))
-
-        self._engine.memory.listing(self._engine.namespace(identity.namespace), request.instance, done)
-        infos, version = await future
-        return engine_pb2.ListMemoryResponse(memories=infos, version=version)
-
-    async def search_memory(
-        self, request: engine_pb2.SearchMemoryRequest, identity: Identity, context: Context
-    ) -> ProtoMessage:
-        size = page_size(request.page_size)
-        (offset,) = _token(request.page_token, 1)
-        skip = _seq(offset)
-        operation = memory_pb2.MemoryOperation(instance=request.instance, name=request.name, limit=skip + size)
-        operation.list = request.prefix
-        result = await self._operate(identity, operation)
-        response = engine_pb2.SearchMemoryResponse(entries=result.entries[skip:], kind=result.kind)
-        if result.truncated:
-            response.next_page_token = _page_token(str(skip + size))
-        return response
 
     # --- the engine itself -------------------------------------------------------------------------------------------
 
@@ -637,34 +564,6 @@ def _remaining_ms(context: Context) -> int:
     if remaining is None or remaining > 1e9:
         return 0
     return max(1, int(remaining * 1000))
-
-
-def _page_token(*parts: str) -> str:
-    return base64.urlsafe_b64encode("\x00".join(parts).encode()).decode()
-
-
-def _token(text: str, parts: int) -> list[str]:
-    if not text:
-        return [""] * parts
-    try:
-        found = base64.b64decode(text.encode(), altchars=b"-_", validate=True).decode().split("\x00")
-    except (binascii.Error, UnicodeError, ValueError):
-        found = []
-    if len(found) != parts:
-        raise invalid(
-            "INVALID_PAGE_TOKEN", "the page token is not one that this call has given; start from the first page"
-        )
-    return found
-
-
-def _seq(text: str) -> int:
-    if not text:
-        return 0
-    if not text.isascii() or not text.isdigit() or len(text) > 18:
-        raise invalid(
-            "INVALID_PAGE_TOKEN", "the page token is not one that this call has given; start from the first page"
-        )
-    return int(text)
 
 
 def _line(entry: Any) -> engine_pb2.ReadLogResponse:
