@@ -78,11 +78,13 @@ def test_gauges_are_read_at_each_scrape() -> None:
     assert samples(metrics)["amx_active_agents", ()] == 1
     gauges.active_agents = 2
     gauges.breakers = {("A", "h"): 2}
+    gauges.waits = {"model": 3}
     found = samples(metrics)
     assert found["amx_active_agents", ()] == 2
     assert found["amx_memory_usage_bytes", (("component", "mailboxes"),)] == 10
     assert found["amx_memory_usage_bytes", (("component", "process"),)] > 0
     assert found["amx_queued_messages", (("agent_name", "A"),)] == 4
+    assert found["amx_waits", (("reason", "model"),)] == 3
     assert found["amx_circuit_breaker_state", (("agent_name", "A"), ("handler_name", "h"))] == 2
 
 
@@ -93,7 +95,11 @@ def test_counters_and_refusals_are_rendered() -> None:
     metrics.refuse("MAILBOX_FULL")
     metrics.refuse("MAILBOX_FULL")
     metrics.commit_durations.observe(0.004)
+    model = DurationHistogram()
+    model.observe(1.5)
+    metrics.wait_durations = {"model": model}
     found = samples(metrics)
+    assert found["amx_wait_duration_seconds_sum", (("reason", "model"),)] == 1.5
     assert found["amx_redeliveries_total", ()] == 3
     assert found["amx_dropped_completions_total", ()] == 1
     assert found["amx_refusals_total", (("reason", "MAILBOX_FULL"),)] == 2

@@ -30,6 +30,7 @@ from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
+from amx_server.runtime.scheduling.waits import Waits
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
 from amx_server.security.identity import ANONYMOUS, Identity
@@ -109,6 +110,8 @@ class Engine:
             for name, q in {"": config.quotas.default, **config.quotas.namespaces}.items()
         }
         self._quotas = Quotas(limits.pop(""), limits)
+        self.waits = Waits()
+        self.metrics.wait_durations = self.waits.seconds
         self._timers = Timers()
         counters = self.metrics.counters
         self.placement = Placement(config, clock, store, self._timers, counters)
@@ -277,6 +280,7 @@ class Engine:
                 "agent_memory": sum(instance.memory.bytes for instance in awake if instance.memory is not None)
             },
             stored_bytes={namespace.name: namespace.quota.stored_bytes for namespace in self._namespaces.values()},
+            waits=dict(self.waits.counts),
             breakers={
                 (agent.name, handler.name): _BREAKER_STATES[handler.breaker.state(now).value]
                 for agent in agents

@@ -159,6 +159,8 @@ class EngineGauges:
     """Component -> bytes it holds in memory."""
     stored_bytes: Mapping[str, int] = field(default_factory=dict)
     """Namespace -> bytes stored."""
+    waits: Mapping[str, int] = field(default_factory=dict)
+    """Reason -> waits of instances under way."""
     breakers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(agent name, handler name) -> 0 closed, 1 half open, 2 open. Closed ones may be absent."""
 
@@ -171,6 +173,8 @@ class EngineMetrics(Collector):
         self.counters = EngineCounters()
         self.commit_durations = DurationHistogram()
         """From the first write of a transaction to its end on the disk."""
+        self.wait_durations: Mapping[str, DurationHistogram] = {}
+        """Reason -> how long instances waited."""
         self.refusals: dict[str, int] = {}
         self.read_gauges = read_gauges
         self.registry = CollectorRegistry(auto_describe=False)
@@ -206,6 +210,7 @@ class EngineMetrics(Collector):
         yield _gauge("amx_calls_in_flight", "Calls that have no outcome yet.", gauges.calls_in_flight)
         yield _gauge("amx_dead_letters", "Dead letters held.", gauges.dead_letters)
         yield _gauges("amx_queued_messages", "Messages waiting in mailboxes.", "agent_name", gauges.queued_messages)
+        yield _gauges("amx_waits", "What instances wait for.", "reason", gauges.waits)
         yield _gauges("amx_stored_bytes", "Bytes stored.", "namespace", gauges.stored_bytes)
         breakers = GaugeMetricFamily(
             "amx_circuit_breaker_state", "0 closed, 1 half open, 2 open.", labels=("agent_name", "handler_name")
@@ -226,6 +231,11 @@ class EngineMetrics(Collector):
             buckets=self.commit_durations.buckets(),
             sum_value=self.commit_durations.total_seconds,
         )
+
+        waits = HistogramMetricFamily("amx_wait_duration_seconds", "Seconds that instances waited.", labels=("reason",))
+        for reason, durations in self.wait_durations.items():
+            waits.add_metric((reason,), durations.buckets(), durations.total_seconds)
+        yield waits
 
     def _collect_messages(self) -> Iterable[Metric]:
         totals: dict[tuple[str, str], _TypeStats] = {}
