@@ -111,7 +111,7 @@ class Engine:
         }
         self._quotas = Quotas(limits.pop(""), limits)
         self.waits = Waits()
-        self.metrics.wait_durations = self.waits.seconds
+        self.metrics.wait_durations = {str(reason): held for reason, held in self.waits.seconds.items()}
         self._timers = Timers()
         counters = self.metrics.counters
         self.placement = Placement(config, clock, store, self._timers, counters)
@@ -280,7 +280,7 @@ class Engine:
                 "agent_memory": sum(instance.memory.bytes for instance in awake if instance.memory is not None)
             },
             stored_bytes={namespace.name: namespace.quota.stored_bytes for namespace in self._namespaces.values()},
-            waits=dict(self.waits.counts),
+            waits={str(reason): count for reason, count in self.waits.counts.items()},
             breakers={
                 (agent.name, handler.name): _BREAKER_STATES[handler.breaker.state(now).value]
                 for agent in agents
