@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar, overload
+from typing import Any, Literal, TypeVar, overload
 
 from amx.v1 import agent_pb2
 from amx_engine._context import Missed, make_schedule
@@ -19,6 +19,9 @@ from amx_engine._message import milliseconds
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
 T = TypeVar("T")
+
+Execution = Literal["loop", "thread", "process"]
+"""Where a handler runs; see `handler`."""
 
 CLASS_NOTE = "__amx_agent__"
 METHOD_NOTE = "__amx_method__"
@@ -104,6 +107,7 @@ class MethodNote:
     timeout_ms: int = 0
     default: bool = False
     types: tuple[str, ...] = ()
+    execution: Execution | None = None
     permissions: list[str] = field(default_factory=list)
     subscriptions: list[tuple[str, str]] = field(default_factory=list)
     schedules: list[agent_pb2.ScheduleDefinition] = field(default_factory=list)
@@ -213,6 +217,7 @@ def handler(
     default: bool = False,
     permissions: Iterable[str] | str = (),
     circuit_breaker: CircuitBreaker | bool | None = None,
+    execution: Execution | None = None,
 ) -> Callable[[F], F]: ...
 def handler(
     function: Any = None,
@@ -229,6 +234,7 @@ def handler(
     default: bool = False,
     permissions: Iterable[str] | str = (),
     circuit_breaker: CircuitBreaker | bool | None = None,
+    execution: Execution | None = None,
 ) -> Any:
     """Makes a method receive messages: `async def`, plain `def` (runs in a thread), or an async generator (streams).
 
@@ -236,7 +242,9 @@ def handler(
     say are stored first. concurrent: may run beside other messages of its instance, and must not change memory.
     timeout: longest run. topics, filter: events it receives. types: message types it receives where no handler is
     named; default: it receives all the others. permissions: what the caller must hold. circuit_breaker: when it is
-    given a rest; False for never.
+    given a rest; False for never. execution: where it runs. "loop": on the event loop, also if it is a plain `def`,
+    which must then be quick. "thread": a plain `def` that blocks or computes. "process": a plain `def` that computes
+    for long; where the engine hosts its agent, it does so in helper processes.
     """
 
     def note(target: F) -> F:
@@ -249,6 +257,7 @@ def handler(
         said.timeout_ms = milliseconds(timeout, "timeout") or 0
         said.default = default
         said.types = _texts(types)
+        said.execution = execution
         said.permissions += _texts(permissions)
         said.subscriptions += [(topic, filter) for topic in _texts(topics)]
         if isinstance(circuit_breaker, bool):

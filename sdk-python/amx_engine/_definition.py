@@ -42,8 +42,7 @@ class HostedHandler:
     """One handler of a hosted agent.
 
     style: `async` for coroutine functions, `sync` for plain ones (to be run in a thread), `stream` for async
-    generators. function: what it is in its class, to be called with the instance first. wants_context: its arguments
-    include the Context.
+    generators. function: what to call, with the instance first. wants_context: its arguments include the Context.
     """
 
     __slots__ = (
@@ -306,13 +305,17 @@ class _ClassCompiler:
         if not _NAME.fullmatch(name):
             raise DefinitionError(f"{where}: the handler name {name!r} may hold letters, digits, dots, _ and - only")
         style = _style(function, where)
+        execution = _execution(said, style, where)
         plan, converter = self._parameters(function, where)
         output = self._output(function, style, where)
         hosted = HostedHandler(
             name, function, style=style, concurrent=said.concurrent, plan=plan, input=converter, output=output
         )
+        if style == "sync" and execution == agent_pb2.HANDLER_EXECUTION_LOOP:
+            hosted.style, hosted.function = "async", _on_loop(function)
         self._register(hosted, where)
         definition = self._define(name, function, said)
+        definition.execution = execution
         definition.input_schema = "" if converter is None else schema_text(converter)
         definition.output_schema = "" if output is None else schema_text(output)
         definition.streaming = style == "stream"
@@ -482,7 +485,7 @@ class _ClassCompiler:
         self._register(
             kind(name, function, style=style, concurrent=said.concurrent, plan=(), input=None, output=None), where
         )
-        self._define(name, function, said)
+        self._define(name, function, said).execution = _execution(said, style, where)
 
     def _one_method(self, name: str, parameters: int, signature: str) -> Callable[..., Any]:
         function = dict(_members(self._cls)).get(name)
@@ -597,6 +600,37 @@ def _style(function: Callable[..., Any], where: str) -> Style:
     if not inspect.isfunction(function):
         raise DefinitionError(f"{where} is no plain method; decorators of handlers go on functions, outermost")
     return "async" if inspect.iscoroutinefunction(function) else "sync"
+
+
+_EXECUTIONS = {
+    "loop": agent_pb2.HANDLER_EXECUTION_LOOP,
+    "thread": agent_pb2.HANDLER_EXECUTION_THREAD,
+    "process": agent_pb2.HANDLER_EXECUTION_PROCESS,
+}
+
+
+def _execution(said: MethodNote, style: Style, where: str) -> agent_pb2.HandlerExecution:
+    """Where a handler runs. Raises DefinitionError for what cannot run there."""
+    if said.execution is None:
+        return agent_pb2.HANDLER_EXECUTION_UNSPECIFIED
+    found = _EXECUTIONS.get(said.execution)
+    if found is None:
+        raise DefinitionError(f"{where}: execution={said.execution!r} is none of {', '.join(map(repr, _EXECUTIONS))}")
+    if style != "sync" and said.execution != "loop":
+        raise DefinitionError(
+            f"{where} is `async def` and runs on an event loop, so execution={said.execution!r} would not free it;"
+            " write it as a plain `def`, or move the part that computes into a handler of its own"
+        )
+    return found
+
+
+def _on_loop(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A plain function as one that is run where it is called."""
+
+    async def run(*arguments: Any) -> Any:
+        return function(*arguments)
+
+    return run
 
 
 def _not_decorated(cls: type) -> str:

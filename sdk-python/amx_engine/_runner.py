@@ -818,7 +818,7 @@ class Runner:
             self._warned[name] = now
             logger.warning(
                 "handler %s blocked the event loop for %.2f s: nothing else could run, heartbeats included; make it a"
-                " plain 'def' (it then runs in a thread) or move the slow part to asyncio.to_thread",
+                " plain 'def' that runs in a thread, or move the slow part to asyncio.to_thread",
                 name,
                 seconds,
             )

@@ -163,6 +163,7 @@ class Sdk:
         self.chunks: dict[int, list[Any]] = defaultdict(list)
         self.welcome = link_pb2.Welcome()
         self.answers_pings = True
+        self.watched = False  # its process is: whoever pumps its frames knows when it ends
         self.over = False
         self._calls = 0
         self._arrived = asyncio.Event()
@@ -195,7 +196,7 @@ class Sdk:
 
     async def open(self, first: bytes) -> link_pb2.Welcome | common_pb2.Failure:
         """Opens a connection whose first frame is `first`."""
-        connection = self.connection = self.engine.open_link(self.identity)
+        connection = self.connection = self.engine.open_link(self.identity, watched=self.watched)
         self.over = False
         connection.feed(first)
         data = await connection.next_frame()

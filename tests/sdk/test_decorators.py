@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -409,9 +409,69 @@ def staged() -> Any:
     return Staged
 
 
+def threaded_coroutine() -> Any:
+    @Agent
+    class Waiting:
+        @handler(execution="thread")
+        async def a(self) -> None: ...
+
+    return Waiting
+
+
+def processed_stream() -> Any:
+    @Agent
+    class Streaming:
+        @handler(execution="process")
+        async def a(self) -> AsyncIterator[int]:
+            yield 1
+
+    return Streaming
+
+
+def unheard_execution() -> Any:
+    @Agent
+    class Somewhere:
+        @handler(execution=cast(Any, "gpu"))
+        def a(self) -> None: ...
+
+    return Somewhere
+
+
+def test_where_a_handler_runs_is_in_its_definition() -> None:
+    @Agent
+    class Placed:
+        @handler
+        def unsaid(self) -> None: ...
+
+        @handler(execution="loop")
+        async def waits(self) -> None: ...
+
+        @handler(execution="loop")
+        def quick(self) -> None: ...
+
+        @handler(execution="thread")
+        def blocks(self) -> None: ...
+
+        @handler(execution="process")
+        def computes(self) -> None: ...
+
+    hosted = HostedAgent.of(Placed)
+    said = {one.name: agent_pb2.HandlerExecution.Name(one.execution) for one in hosted.definition.handlers}
+    assert said == {
+        "unsaid": "HANDLER_EXECUTION_UNSPECIFIED",
+        "waits": "HANDLER_EXECUTION_LOOP",
+        "quick": "HANDLER_EXECUTION_LOOP",
+        "blocks": "HANDLER_EXECUTION_THREAD",
+        "computes": "HANDLER_EXECUTION_PROCESS",
+    }
+
+
 @pytest.mark.parametrize(
     ("make", "said"),
     [
+        (threaded_coroutine, "Waiting.a is `async def`.*write it as a plain `def`"),
+        (processed_stream, "Streaming.a is `async def`"),
+        (unheard_execution, "'gpu' is none of 'loop', 'thread', 'process'"),
         (undecorated, "was it decorated with @Agent"),
         (subclass, "decorate it with @Agent too"),
         (no_handlers, "decorate a method with @handler"),

@@ -206,6 +206,15 @@ class Subject:
         self.counts["plain"] = 1
         return threading.current_thread().name
 
+    @handler(execution="loop")
+    def plain_quick(self, content: int) -> str:
+        self.counts["plain"] = content
+        return threading.current_thread().name
+
+    @handler(execution="process")
+    def plain_computing(self, message: Message) -> str:
+        return threading.current_thread().name
+
     @handler
     def plain_waiting(self, message: Message) -> str:
         log.append(id(self))
@@ -293,6 +302,15 @@ async def test_handler_result_is_completed_with_its_fence(rig: Rig) -> None:
     assert (complete.attempt, complete.epoch) == (3, 4)
     assert not complete.HasField("effects")
     assert rig.runner.slots_in_use == 0
+
+
+async def test_plain_handler_runs_on_the_loop_only_if_it_says_so(rig: Rig) -> None:
+    rig.invoke(1, "plain_quick", 5)
+    quick = await rig.complete(1)
+    assert json.loads(quick.result.data) == threading.main_thread().name
+    assert quick.effects.memory  # noticed as in any other handler
+    rig.invoke(2, "plain_computing", key="other", epoch=2)
+    assert json.loads((await rig.complete(2)).result.data).startswith("amx-handler")
 
 
 async def test_handler_without_a_name_is_chosen(rig: Rig) -> None:

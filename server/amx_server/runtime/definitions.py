@@ -43,6 +43,7 @@ class _EnumType(Protocol):
 ROUTER = agent_pb2.AGENT_KIND_ROUTER
 MONITOR = agent_pb2.AGENT_KIND_MONITOR
 PIPELINE = agent_pb2.AGENT_KIND_PIPELINE
+PROCESS = agent_pb2.HANDLER_EXECUTION_PROCESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,13 +59,15 @@ class HandlerSpec:
     retry: agent_pb2.RetryPolicy
     breaker: agent_pb2.CircuitBreakerPolicy
     subscriptions: tuple[message_pb2.Subscription, ...]
+    execution: agent_pb2.HandlerExecution
 
 
 @dataclass(frozen=True, slots=True)
 class AgentSpec:
     """One version of one agent, as the engine works with it. idle_timeout: seconds; 0 there and elsewhere: not said.
 
-    persistent: at least one of its memories is.
+    persistent: at least one of its memories is. computes: at least one of its handlers says that it computes for long,
+    so that its instances belong where the least runs.
     """
 
     definition: agent_pb2.AgentDefinition
@@ -81,6 +84,7 @@ class AgentSpec:
     idle_timeout: float
     mailbox_capacity: int
     order: int
+    computes: bool
 
     @classmethod
     def compile(cls, definition: agent_pb2.AgentDefinition) -> AgentSpec:
@@ -104,6 +108,7 @@ class AgentSpec:
             idle_timeout=definition.idle_timeout_ms / 1000,
             mailbox_capacity=definition.mailbox_capacity,
             order=definition.order,
+            computes=any(handler.execution == PROCESS for handler in definition.handlers),
         )
 
     def choose(self, message_type: str) -> str:
@@ -132,6 +137,7 @@ def _compile_handler(handler: agent_pb2.HandlerDefinition) -> HandlerSpec:
         retry=handler.retry,
         breaker=handler.circuit_breaker,
         subscriptions=tuple(handler.subscriptions),
+        execution=handler.execution,
     )
 
 
@@ -170,6 +176,7 @@ class _Validation:
         self._unique("schedules", (schedule.name for schedule in definition.schedules))
         for schedule in definition.schedules:
             self._schedule(f"schedules['{schedule.name}']", schedule)
+        self._supervisor(definition.supervisor)
         self._unique("groups", definition.groups)
         self._unique("capabilities", definition.capabilities)
         for label, value in definition.labels.items():
@@ -183,6 +190,7 @@ class _Validation:
             if problem is not None:
                 raise self._bad(f"{field}.{part}", problem)
         self._enum(f"{field}.durability", handler.durability, common_pb2.Durability)
+        self._enum(f"{field}.execution", handler.execution, agent_pb2.HandlerExecution)
         self._duration(f"{field}.timeout_ms", handler.timeout_ms)
         self._retry(f"{field}.retry", handler.retry)
         self._duration(f"{field}.circuit_breaker.open_ms", handler.circuit_breaker.open_ms)
@@ -233,6 +241,31 @@ class _Validation:
         self._call(field, validate_schedule, schedule)
         if len(schedule.key.encode()) > MAX_KEY_BYTES:
             raise self._bad(f"{field}.key", f"it is longer than {MAX_KEY_BYTES} bytes")
+
+    def _supervisor(self, policy: agent_pb2.SupervisorPolicy) -> None:
+        if not self._definition.HasField("supervisor"):
+            return
+        self._enum("supervisor.strategy", policy.strategy, agent_pb2.RestartStrategy)
+        self._duration("supervisor.within_ms", policy.within_ms)
+        self._duration("supervisor.max_backoff_ms", policy.max_backoff_ms)
+        if not policy.children:
+            raise self._bad(
+                "supervisor.children", "there are none; name those it keeps running, or leave supervisor out"
+            )
+        self._count("supervisor.children", len(policy.children))
+        seen: set[tuple[str, str]] = set()
+        for index, child in enumerate(policy.children):
+            field = f"supervisor.children[{index}]"
+            self._name(f"{field}.agent", child.agent, _AGENT_NAME, "ASCII letters, digits, '.', '_' and '-'")
+            if len(child.key.encode()) > MAX_KEY_BYTES:
+                raise self._bad(f"{field}.key", f"it is longer than {MAX_KEY_BYTES} bytes")
+            if child.agent == self._definition.name:
+                raise self._bad(f"{field}.agent", "it is the supervisor itself; another agent supervises it")
+            self._enum(f"{field}.restart", child.restart, agent_pb2.RestartType)
+            self._name(f"{field}.on_restart", child.on_restart, _NAME, "letters, digits, '.', '_' and '-'", empty=True)
+            if (child.agent, child.key or "default") in seen:
+                raise self._bad(field, f"'{child.agent}/{child.key or 'default'}' is there twice; name each child once")
+            seen.add((child.agent, child.key or "default"))
 
     def _unique(self, field: str, names: Iterable[str], allowed: re.Pattern[str] = _NAME) -> None:
         seen: set[str] = set()
@@ -304,6 +337,9 @@ def _differences(path: str, old: Message, new: Message) -> Iterator[str]:
                 yield from _value_difference(field, _enum_name(descriptor, before), _enum_name(descriptor, after))
         elif hasattr(after, "items"):
             yield from _json_difference(field, dict(before), dict(after))
+        elif descriptor.message_type is agent_pb2.SupervisedChild.DESCRIPTOR:
+            if before != after:  # their order is that of their start
+                yield f"{field} was {_shown(list(before))}, is {_shown(list(after))}"
         elif descriptor.message_type is None or "name" not in descriptor.message_type.fields_by_name:
             if sorted(map(_sortable, before)) != sorted(map(_sortable, after)):
                 yield f"{field} was {_shown(list(before))}, is {_shown(list(after))}"

@@ -719,12 +719,15 @@ class Dispatcher:
             sink.fail(failure)
 
     def refuse_waiting(self, agent: Agent, error: AmxError) -> None:
-        """Answers everyone who waits for a volatile message to `agent` that has not run yet."""
+        """Answers everyone who waits for a volatile message to `agent` that runs nowhere."""
         for instance in list(agent.instances.values()):
             for inv in list(instance.mailbox or ()):
                 if not inv.seq and not inv.done:
                     self._withdraw(inv)
                     self._refuse(inv, error)
+            running = instance.running
+            if running is not None and running.link is None and not running.seq and not running.done:
+                self._fail_for_good(running, error.to_failure(), None)  # it ran on a link that is gone
 
     def _withdraw(self, inv: Invocation) -> None:
         """Takes a message that has ended out of the mailbox, so that it takes no room there."""
@@ -859,7 +862,8 @@ class Dispatcher:
                 ).to_failure()
                 self._fail_for_good(inv, failure, None)
                 continue
-            if not inv.seq and (instance.agent.active is None or not instance.agent.active.hosts):
+            agent = instance.agent
+            if not inv.seq and not agent.restored and (agent.active is None or not agent.active.hosts):
                 failure = unavailable(
                     "LINK_LOST",
                     f"the process that ran {instance.address}#{inv.handler.name} disconnected and no other hosts it",

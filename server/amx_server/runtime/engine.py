@@ -14,7 +14,7 @@ from amx_server.core.version import VERSION
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
-from amx_server.runtime.dispatch import Dispatcher, no_worker
+from amx_server.runtime.dispatch import Dispatcher
 from amx_server.runtime.effects import EffectsStage
 from amx_server.runtime.events import Events, Subscriber
 from amx_server.runtime.hibernation import Hibernation
@@ -196,9 +196,12 @@ class Engine:
             namespace = self._namespaces[name] = Namespace(name, self._quotas.of(name), topics, requests)
         return namespace
 
-    def open_link(self, identity: Identity = ANONYMOUS) -> LinkConnection:
-        """A connection for one peer: feed it frames, take frames from it, close it."""
-        return LinkConnection(self.links, identity)
+    def open_link(self, identity: Identity = ANONYMOUS, *, watched: bool = False) -> LinkConnection:
+        """A connection for one peer: feed it frames, take frames from it, close it.
+
+        watched: the caller knows when the peer's process ends, and will say so (`LinkConnection.process_ended`).
+        """
+        return LinkConnection(self.links, identity, watched)
 
     async def drain(self, deadline: float) -> bool:
         """Takes no new work, tells every link to leave, and waits up to `deadline` seconds for what runs.
@@ -253,12 +256,9 @@ class Engine:
         )
 
     def _stop_waiting_for_workers(self) -> None:
-        """Workers of the run before have had their time to connect: who asks for those that did not is told so."""
         for namespace in self._namespaces.values():
             for agent in namespace.agents.values():
-                if agent.restored:
-                    agent.restored = False
-                    self.dispatcher.refuse_waiting(agent, no_worker(agent))
+                self.registry.stop_waiting(agent)
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters

@@ -198,7 +198,7 @@ class Agent:
         self.hibernated: dict[str, float] = {}  # key -> monotonic second of its last message
         self.ready: ReadyQueue[Instance] = ReadyQueue()  # instances with a message and no slot to run it in
         self.queued = 0  # messages in mailboxes
-        self.restored = False  # known from an earlier run, and no link has hosted it since
+        self.restored = False  # known from an earlier run or process, and no link has hosted it since: it is waited for
 
 
 class Instance:

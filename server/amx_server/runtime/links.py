@@ -429,6 +429,12 @@ class LinkSession:
         """Whether it has a connection now."""
         return self.connection is not None
 
+    @property
+    def absorbed(self) -> bool:
+        """Whether silence says nothing: its process is known to be there, and something runs that has time left."""
+        connection = self.connection
+        return connection is not None and connection.watched and self.in_flight > len(self.abandoned)
+
 
 def _defect(failure: Exception) -> AmxError:
     log.exception("link_failed")
@@ -436,11 +442,15 @@ def _defect(failure: Exception) -> AmxError:
 
 
 class LinkConnection:
-    """One connection of one peer. The first frame decides which session it belongs to."""
+    """One connection of one peer. The first frame decides which session it belongs to.
 
-    def __init__(self, links: Links, identity: Identity) -> None:
+    watched: whoever pumps frames also watches the peer's process, and says with `process_ended` that it is gone.
+    """
+
+    def __init__(self, links: Links, identity: Identity, watched: bool = False) -> None:
         self._links = links
         self._identity = identity
+        self.watched = watched
         self._first: deque[bytes] = deque()
         self._decided = asyncio.Event()  # the handshake is over, one way or the other
         self.over = asyncio.Event()  # nothing more will be taken or sent
@@ -521,6 +531,19 @@ class LinkConnection:
             session.connection = None
             session.outbox.release()
             self._links.connection_lost(session)
+
+    def process_ended(self) -> None:
+        """The peer's process is gone and will be started again: what ran there runs again now, elsewhere if it can.
+
+        Messages that nobody else can take wait for the new process, for as long as for a link that may resume.
+        """
+        self.over.set()
+        self._decided.set()
+        session = self.session
+        if session is not None and session.open:
+            session.connection = None
+            self._links.operations.registry.expect(session)
+            self._links.end(session, "its process ended")
 
 
 class Links:
@@ -705,7 +728,7 @@ class Links:
         for session in list(self.sessions.values()):
             if not session.connected:
                 continue
-            if now - session.heard_at > 2 * links.heartbeat_interval:
+            if now - session.heard_at > 2 * links.heartbeat_interval and not session.absorbed:
                 log.warning("link_silent", link_id=session.link_id, seconds=round(now - session.heard_at, 1))
                 self._disconnect(session)
             elif session.outbox.pending_bytes > links.max_unacked_bytes:

@@ -94,19 +94,29 @@ class Placement:
         """
         active = instance.agent.active
         link = instance.link
-        if link is not None and instance.version is active and link.accepting and link.in_flight < link.credit:
-            return link
         if active is None:
             return None
+        if (
+            link is not None
+            and instance.version is active
+            and link.accepting
+            and link.in_flight < link.credit
+            and (not link.in_flight or not active.spec.computes or _in_use(instance))
+        ):
+            return link
         hosts = active.hosts
         size = len(hosts)
+        first = active.turn
+        if active.spec.computes:
+            # What computes for long goes where the least runs, and moves for that; its own link comes first of equals.
+            hosts = sorted(hosts[first:] + hosts[:first], key=lambda host: (host.in_flight, host is not link))
+            first = 0
         for offset in range(size):
-            candidate = hosts[(active.turn + offset) % size]
+            candidate = hosts[(first + offset) % size]
             if candidate.accepting and candidate.in_flight < candidate.credit:
                 active.turn = (active.turn + offset + 1) % size
                 if candidate is not link or instance.version is not active:
-                    running = instance.running
-                    if instance.delivering or instance.concurrent or (running is not None and running.link is not None):
+                    if _in_use(instance):
                         return None  # it must not run in two places; it moves when the last one has ended
                     self.leave(instance)
                     instance.link = candidate
@@ -159,3 +169,9 @@ class Placement:
         instance.link_version = -1
         if not instance.delivering and not instance.concurrent:
             self.leave(instance)
+
+
+def _in_use(instance: Instance) -> bool:
+    """Whether a handler of the instance is at work on its link."""
+    running = instance.running
+    return bool(instance.delivering or instance.concurrent or (running is not None and running.link is not None))

@@ -58,6 +58,7 @@ class Registry:
         self._events = events
         self._schedules = schedules
         self._metrics = metrics
+        self._expected: dict[Agent, float] = {}  # monotonic second until which agents without hosts are waited for
         delivery, breaker = config.delivery, config.breaker
         self._breaker = BreakerPolicy(breaker.failure_threshold, int(breaker.open_for * 1000))
         self._retry = RetryPlan(
@@ -184,6 +185,27 @@ class Registry:
         self._choose(agent)
         self._serve(agent)
         if not agent.restored and (agent.active is None or not agent.active.hosts):
+            self._dispatcher.refuse_waiting(agent, no_worker(agent))
+
+    def expect(self, session: LinkSession) -> None:
+        """The process behind a link ended and is being started again: what only it hosts is waited for."""
+        until = self._clock.monotonic() + self._config.links.resume_window
+        for agent in session.hosted:
+            if not any(host is not session for version in agent.versions.values() for host in version.hosts):
+                agent.restored = True
+                self._expected[agent] = until
+                self._timers.at(until, partial(self.stop_waiting, agent))
+
+    def stop_waiting(self, agent: Agent) -> None:
+        """Workers of an earlier run or process have had their time to come: who asks for those that did not is told.
+
+        Does nothing while a process that ended later is still waited for.
+        """
+        if self._expected.get(agent, 0.0) > self._clock.monotonic():
+            return
+        self._expected.pop(agent, None)
+        if agent.restored:
+            agent.restored = False
             self._dispatcher.refuse_waiting(agent, no_worker(agent))
 
     def joined(self, session: LinkSession) -> None:
