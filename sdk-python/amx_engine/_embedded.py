@@ -44,6 +44,7 @@ class EmbeddedProcess:
         try:
             from amx_server.core.config import EngineConfig, LoggingConfig
             from amx_server.runtime.engine import Engine
+            from amx_server.runtime.services import services
             from amx_server.storage import open_store
         except ImportError as error:
             raise AmxError(
@@ -57,7 +58,7 @@ class EmbeddedProcess:
         engine = Engine(config, self._clock, store=open_store(location), ticking=self._ticking)
         await engine.__aenter__()
         self.engine = engine
-        return EmbeddedConnector(engine.open_link)
+        return EmbeddedConnector(engine.open_link, services=services(engine))
 
     async def __aexit__(self, *exc: object) -> None:
         engine, self.engine = self.engine, None

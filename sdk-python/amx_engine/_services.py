@@ -44,23 +44,24 @@ class Io(Protocol):
 class Content(Protocol):
     """The engine's content store on behalf of one instance; see docs/memory.md for what it guarantees.
 
-    Nothing here does input or output except `get` and `messages` of what has left memory. What is put is kept while a
-    memory value refers to it, or until the collection after the next.
+    Addresses are text, `content:` and 64 hexadecimal digits. A memory value that is an address keeps what is there;
+    what no memory value of any instance refers to goes with the collection after the next. Nothing here does input or
+    output except reading what has left memory.
     """
 
-    def put(self, data: bytes) -> bytes:
-        """Stores `data` once, whoever has put it before; returns its address (32 bytes)."""
+    def put(self, data: bytes) -> str:
+        """Stores `data` once, whoever has put it before; returns its address."""
         ...
 
-    def get(self, address: bytes) -> bytes:
+    def get(self, address: str) -> bytes:
         """The bytes at an address. Raises AmxError CONTENT_NOT_FOUND, CONTENT_CORRUPTED."""
         ...
 
-    def append(self, head: bytes | None, message: bytes) -> bytes:
-        """The head of the conversation `head` (None: a new one) with one more message. `head` stays as it is."""
+    def append(self, conversation: str, message: bytes) -> str:
+        """The address of a conversation (empty: a new one) with one more message; the one before stays as it is."""
         ...
 
-    def messages(self, head: bytes | None, last: int = 0) -> Sequence[bytes]:
+    def messages(self, conversation: str, last: int = 0) -> Sequence[bytes]:
         """The messages of a conversation, oldest first; the newest `last` only, if that is given."""
         ...
 

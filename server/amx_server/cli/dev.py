@@ -124,8 +124,10 @@ class _Host:
         """
         from amx_engine._link import Link
         from amx_engine._transport import EmbeddedConnector
+        from amx_server.runtime.services import services
 
-        link = Link(EmbeddedConnector(lambda: self._engine.open_link(self._identity)), agents)
+        lent = services(self._engine, self._identity.namespace)
+        link = Link(EmbeddedConnector(lambda: self._engine.open_link(self._identity), services=lent), agents)
         try:
             await link.open(0)
         except BaseException:

@@ -203,6 +203,92 @@ class BreakerConfig(_Section):
     """Seconds before one message is let through as a probe."""
 
 
+class ConcurrencyConfig(_Section):
+    """How many requests may be under way at one provider; between the bounds the limit is found out."""
+
+    initial: int = Field(default=16, ge=1)
+    """At first; doubles with each round trip until the first sign of overload."""
+    minimum: int = Field(default=1, ge=1)
+    """Always allowed."""
+    maximum: int = Field(default=256, ge=1)
+    """Never exceeded."""
+    latency_tolerance: float = Field(default=0.0, ge=0)
+    """Lowers the limit when recent latency is this many times its long average; 0: latency is no signal."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> ConcurrencyConfig:
+        if not self.minimum <= self.initial <= self.maximum:
+            raise ValueError("needs minimum <= initial <= maximum")
+        return self
+
+
+class RepeatConfig(_Section):
+    """How requests to one provider are repeated when they fail for a moment."""
+
+    attempts: int = Field(default=3, ge=1)
+    """At one request, the first included."""
+    rate_limited_attempts: int = Field(default=8, ge=1)
+    """The same while the provider answers that it limits its rate."""
+    initial_backoff: Duration = 0.5
+    """Seconds before the second attempt, at most."""
+    max_backoff: Duration = 30.0
+    """Seconds between attempts, at most."""
+    budget: float = Field(default=0.2, ge=0)
+    """Repeats for each request, on average over all that go to the provider."""
+    budget_burst: float = Field(default=10.0, ge=0)
+    """Repeats beyond the average."""
+
+
+class ProviderConfig(_Section):
+    """A service on the network that agents in the engine's process may ask; see docs/io.md."""
+
+    base_url: str = Field(pattern=r"^https?://")
+    """Address that the paths of requests are appended to."""
+    headers: dict[str, SecretStr] = {}
+    """Sent with every request; the place for credentials, best from the environment: `Bearer ${MODEL_KEY}`."""
+    connections: int = Field(default=1000, ge=1)
+    """Connections open at a time."""
+    connect_timeout: Duration = Field(default=10.0, gt=0)
+    """Seconds until a connection must be made."""
+    idle_timeout: Duration = Field(default=60.0, gt=0)
+    """Seconds without a byte while one is expected."""
+    attempt_timeout: Duration = Field(default=300.0, gt=0)
+    """Seconds one attempt may take, whatever its callers allow."""
+    requests_per_second: float = Field(default=0.0, ge=0)
+    """Averaged; 0: unlimited."""
+    request_burst: float = Field(default=0.0, ge=0)
+    """Requests at once beyond the average; 0: one second's worth."""
+    tokens_per_second: float = Field(default=0.0, ge=0)
+    """Averaged; 0: unlimited."""
+    token_burst: float = Field(default=0.0, ge=0)
+    """Tokens at once beyond the average; 0: one second's worth."""
+    max_queued: int = Field(default=10_000, ge=1)
+    """Requests that may wait for their turn."""
+    concurrency: ConcurrencyConfig = ConcurrencyConfig()
+    """Requests under way at a time."""
+    retry: RepeatConfig = RepeatConfig()
+    """Repeats."""
+
+
+class IoSettings(_Section):
+    """What agents in the engine's process ask of the world outside, through its I/O manager."""
+
+    default_timeout: Duration = Field(default=120.0, gt=0)
+    """Seconds an operation may take where its caller does not say."""
+    cache_bytes: Size = 64 << 20
+    """Bytes of answers remembered; 0: none."""
+    cache_entries: int = Field(default=100_000, ge=0)
+    """Answers remembered, at most."""
+    max_waiters: int = Field(default=100_000, ge=1)
+    """Callers that may wait at a time."""
+    max_response_bytes: Size = Field(default=32 << 20, ge=1024)
+    """Bytes of one answer, all its parts together."""
+    max_buffered_bytes: Size = Field(default=256 << 20, ge=1 << 20)
+    """Bytes of streams under way that not all readers have read; beyond it no operation begins."""
+    providers: dict[str, ProviderConfig] = {}
+    """By the name that agents use; the keys of each are in [io.md](io.md#providers-in-the-configuration)."""
+
+
 class QuotaConfig(_Section):
     """What one namespace may use."""
 
@@ -305,6 +391,8 @@ class EngineConfig(_Section):
     """How long instances stay in memory."""
     breaker: BreakerConfig = BreakerConfig()
     """When a failing handler is given a rest."""
+    io: IoSettings = IoSettings()
+    """What agents ask of the world outside."""
     quotas: QuotasConfig = QuotasConfig()
     """What namespaces may use."""
     security: SecurityConfig = SecurityConfig()

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 
 from amx.v1 import engine_pb2
 from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
 from amx_server.core.version import VERSION
+from amx_server.inference.io.metrics import io_metrics
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
@@ -19,18 +21,20 @@ from amx_server.runtime.effects import EffectsStage
 from amx_server.runtime.events import Events, Subscriber
 from amx_server.runtime.hibernation import Hibernation
 from amx_server.runtime.idempotency import IdempotentRequests
+from amx_server.runtime.instances import Instance
 from amx_server.runtime.links import LinkConnection, Links
 from amx_server.runtime.memory_access import MemoryAccess
 from amx_server.runtime.monitors import Monitors
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.operations import Operations
+from amx_server.runtime.outbound import io_manager, provider
 from amx_server.runtime.placement import Placement
 from amx_server.runtime.queries import Queries
 from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
-from amx_server.runtime.scheduling.waits import Waits
+from amx_server.runtime.scheduling.waits import IoWaits, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
 from amx_server.security.identity import ANONYMOUS, Identity
@@ -91,6 +95,9 @@ class Engine:
         try:
             await self._stack.enter_async_context(self.store)
             self._compose()
+            await self._stack.enter_async_context(self.io)
+            for name, settings in self.config.io.providers.items():
+                await self.io.add(*provider(name, settings, self.clock))
             await self._restore()
         except BaseException:
             await self._stack.aclose()
@@ -144,6 +151,9 @@ class Engine:
             self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry
         )
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
+        observer = IoWaits(self.waits, self._awake, clock.monotonic)
+        self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
+        self.metrics.sources.append(partial(io_metrics, self.io))
 
     async def _restore(self) -> None:
         """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
@@ -212,7 +222,9 @@ class Engine:
         self.acceptance.draining = True
         self.links.say_goodbye("the engine is shutting down", deadline)
         try:
-            await asyncio.wait_for(self.links.drained_all(), deadline)
+            async with asyncio.timeout(deadline):
+                await self.links.drained_all()
+                await self.io.drain(deadline)
             await self.store.flush()
         except TimeoutError:
             return False
@@ -259,6 +271,11 @@ class Engine:
         for namespace in self._namespaces.values():
             for agent in namespace.agents.values():
                 self.registry.stop_waiting(agent)
+
+    def _awake(self, namespace: str, agent: str, key: str) -> Instance | None:
+        """An instance, if it is awake."""
+        found = self._namespaces.get(namespace)
+        return found.instance(agent, key) if found is not None else None
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters
@@ -311,6 +328,7 @@ class Engine:
         if self._ticking:
             self._hibernation.tick(self._namespaces.values(), now)
         else:
+            self.io.tick()
             self._hibernation.sweep(list(self._namespaces.values()), now)
 
     async def _purge(self) -> None:

@@ -177,6 +177,8 @@ class EngineMetrics(Collector):
         """Reason -> how long instances waited."""
         self.refusals: dict[str, int] = {}
         self.read_gauges = read_gauges
+        self.sources: list[Callable[[], Iterable[Metric]]] = []
+        """Families of parts that keep their own numbers; called as `read_gauges` is."""
         self.registry = CollectorRegistry(auto_describe=False)
         self._handlers: list[HandlerStats] = []
         self.registry.register(self)
@@ -231,6 +233,8 @@ class EngineMetrics(Collector):
             buckets=self.commit_durations.buckets(),
             sum_value=self.commit_durations.total_seconds,
         )
+        for families in self.sources:
+            yield from families()
 
         waits = HistogramMetricFamily("amx_wait_duration_seconds", "Seconds that instances waited.", labels=("reason",))
         for reason, durations in self.wait_durations.items():

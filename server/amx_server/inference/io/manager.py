@@ -173,6 +173,10 @@ class IoManager:
         registered.batcher.close()
         await registered.stack.aclose()
 
+    def provider(self, name: str) -> Provider:
+        """The provider of that name. Raises AmxError PROVIDER_UNKNOWN."""
+        return self._registered(name).state.provider
+
     async def drain(self, seconds: float) -> bool:
         """Waits until nothing is under way, at most so long. Returns whether that is so. New operations are taken."""
         end = self._clock.monotonic() + seconds

@@ -1,0 +1,111 @@
+"""What the engine lends the agents of its own process: its I/O manager and its content store, as one invocation sees
+them. The SDK's side is `amx_engine._services`; errors are the SDK's, so that agents can catch them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from amx_engine._errors import AmxError as AgentError
+from amx_engine._services import Services
+from amx_server.core.errors import AmxError
+from amx_server.inference.io import IoManager, Operation, Provider, Stream, Waiter
+
+if TYPE_CHECKING:
+    from amx_engine._context import Context
+    from amx_server.runtime.engine import Engine
+
+
+def services(engine: Engine, namespace: str = "default") -> Services:
+    """What `engine` lends agents of `namespace`; for the EmbeddedConnector that their link goes through."""
+    return Services(io=partial(InvocationIo, engine.io, namespace))
+
+
+class InvocationIo:
+    """`context.io`: the I/O manager on behalf of one invocation. Nothing waits longer than its deadline."""
+
+    __slots__ = ("_context", "_io", "_waiter")
+
+    def __init__(self, io: IoManager, namespace: str, context: Context) -> None:
+        self._io = io
+        self._context = context
+        self._waiter = Waiter(f"{context.agent}/{context.key}", namespace, int(context.message.priority) or 3)
+
+    def provider(self, name: str) -> Provider:
+        """The provider of that name, which makes operations. Raises AmxError PROVIDER_UNKNOWN."""
+        with _as_agents_know_them():
+            return self._io.provider(name)
+
+    async def call(self, operation: Operation[Any, Any], *, timeout: float | None = None) -> Any:
+        """The answer to an operation, as IoManager.call."""
+        try:
+            return await self._io.call(operation, self._waiter, timeout=self._patience(timeout))
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+    def stream(self, operation: Operation[Any, Any], *, timeout: float | None = None) -> InvocationStream:
+        """The parts of an answer as they come, as IoManager.stream."""
+        with _as_agents_know_them():
+            return InvocationStream(self._io.stream(operation, self._waiter, timeout=self._patience(timeout)))
+
+    def _patience(self, timeout: float | None) -> float | None:
+        remaining = self._context.remaining
+        if remaining is None:
+            return timeout
+        left = remaining.total_seconds()
+        return left if timeout is None else min(timeout, left)
+
+
+class InvocationStream:
+    """`inference.io.Stream` whose errors are the SDK's."""
+
+    __slots__ = ("_stream",)
+
+    def __init__(self, stream: Stream[Any, Any]) -> None:
+        self._stream = stream
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Any:
+        try:
+            return await self._stream.__anext__()
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+    @property
+    def result(self) -> Any:
+        """The whole answer. Raises RuntimeError before the last part was read."""
+        return self._stream.result
+
+
+@contextmanager
+def _as_agents_know_them() -> Iterator[None]:
+    try:
+        yield
+    except AmxError as error:
+        raise _agents_error(error) from error.__cause__
+
+
+def _agents_error(error: AmxError) -> AgentError:
+    """The same error as the SDK has it: what a handler lets through becomes its failure, reason and all."""
+    return AgentError(
+        error.code,
+        error.reason,
+        error.message,
+        retryable=error.retryable,
+        retry_delay_ms=error.retry_delay_ms,
+        metadata=error.metadata,
+    )
