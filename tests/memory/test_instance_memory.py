@@ -67,13 +67,18 @@ class Rows:
         self.rows: dict[tuple[str, str], MemoryRow] = {}
 
     def write(self, commit: Commit) -> None:
-        for *_, name, entry in commit.memory_remove:
+        for *_, name, entry, _version in commit.memory_remove:
             assert (name, entry) in self.rows, "removes a row that was never stored"
             del self.rows[name, entry]
-        for *_, name in commit.memory_clear:
+        for *_, name, _version in commit.memory_clear:
             self.rows = {k: row for k, row in self.rows.items() if k[0] != name}
         for *_, row in commit.memory_put:
             self.rows[row.name, row.entry] = row
+        for *_, name, entry, used in commit.memory_touch:
+            if (name, entry) in self.rows:
+                self.rows[name, entry].used = used
+        for *_, version, _at_ms, _message_id, _changes in commit.memory_version:
+            self.rows["", ""] = MemoryRow("", "", b"", 0, version, 0)
 
     def reload(self) -> InstanceMemory:
         memory = InstanceMemory()
@@ -270,7 +275,7 @@ def test_memory_without_commit_prunes_only_what_is_not_stored() -> None:
     assert [name for name, *_ in memory.sizes()] == ["session"]
     commit = new_commit()
     assert memory.prune(NOW + 7000, "ns", "counter", "default", commit) == 1
-    assert commit.memory_remove == (("ns", "counter", "default", "session", '"a"'),)
+    assert commit.memory_remove == (("ns", "counter", "default", "session", '"a"', 2),)
     assert not memory
 
 

@@ -31,8 +31,8 @@ CHANGES = st.fixed_dictionaries(
         "retry": st.lists(st.tuples(SEQS, st.integers(0, 9), st.integers(0, 9), BLOBS), max_size=2),
         "drop": st.lists(SEQS, max_size=2),
         "memory_put": st.lists(st.tuples(PLACES, ROWS).map(lambda pair: (*pair[0], pair[1])), max_size=3),
-        "memory_remove": st.lists(st.tuples(PLACES, NAMES, ENTRIES).map(lambda x: (*x[0], x[1], x[2])), max_size=2),
-        "memory_clear": st.lists(st.tuples(PLACES, NAMES).map(lambda x: (*x[0], x[1])), max_size=1),
+        "memory_remove": st.lists(st.tuples(PLACES, NAMES, ENTRIES).map(lambda x: (*x[0], x[1], x[2], 5)), max_size=2),
+        "memory_clear": st.lists(st.tuples(PLACES, NAMES).map(lambda x: (*x[0], x[1], 5)), max_size=1),
     },
 )
 # Lists of batches, "restart", and the time before which ended messages are purged.
@@ -65,10 +65,10 @@ class Model:
                 old.available_at_ms = available_at_ms
         for seq in changes.get("drop", ()):
             self.messages.pop(seq, None)
-        for place in changes.get("memory_remove", ()):
-            self.memory.pop(place, None)
-        for place in changes.get("memory_clear", ()):
-            self.memory = {k: v for k, v in self.memory.items() if k[:4] != place}
+        for *place, _version in changes.get("memory_remove", ()):
+            self.memory.pop(tuple(place), None)
+        for *place, _version in changes.get("memory_clear", ()):
+            self.memory = {k: v for k, v in self.memory.items() if k[:4] != tuple(place)}
         for *instance, row in changes.get("memory_put", ()):
             namespace, agent, key = instance
             self.memory[namespace, agent, key, row.name, row.entry] = row

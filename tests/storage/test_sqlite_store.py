@@ -168,8 +168,8 @@ async def test_memory_changes_of_one_batch_apply_in_order() -> None:
         session = Session(store)
         results = [
             session.submit(memory_put=[(*GREETER, row("m", "a", b"1")), (*GREETER, row("m", "b", b"1"))])[1],
-            session.submit(memory_clear=[(*GREETER, "m")], memory_put=[(*GREETER, row("m", "c", b"2"))])[1],
-            session.submit(memory_remove=[(*GREETER, "m", "c")], memory_put=[(*GREETER, row("m", "a", b"3"))])[1],
+            session.submit(memory_clear=[(*GREETER, "m", 2)], memory_put=[(*GREETER, row("m", "c", b"2"))])[1],
+            session.submit(memory_remove=[(*GREETER, "m", "c", 2)], memory_put=[(*GREETER, row("m", "a", b"3"))])[1],
             session.submit(memory_put=[(*GREETER, row("m", "a", b"4"))])[1],
         ]
         await asyncio.gather(*results)

@@ -22,7 +22,6 @@ MAP = agent_pb2.MEMORY_KIND_MAP
 SET = agent_pb2.MEMORY_KIND_SET
 LIST = agent_pb2.MEMORY_KIND_LIST
 
-_VERSION_ROW = ""  # name of the row that keeps the version where nothing else does; no memory has an empty name
 _ENTRY_OVERHEAD = 16  # bytes of framing that an entry costs in an image, rounded up
 _PRUNE_INTERVAL_MS = 1000  # expired entries are invisible at once, and looked for at most this often
 
@@ -124,7 +123,7 @@ class InstanceMemory:
         Rows of memories that the present definition lacks are kept: an older version may be rolled back to.
         """
         for row in rows:
-            if row.name == _VERSION_ROW:
+            if not row.name:  # keeps the version where nothing else does
                 self.version = max(self.version, row.version)
                 continue
             memory = self._memories.get(row.name)
@@ -218,8 +217,9 @@ class InstanceMemory:
         key: str,
         commit: Commit,
         limits: MemoryLimits = DEFAULT_LIMITS,
+        message_id: str = "",
     ) -> None:
-        """Applies `changes` in order and adds what they mean for the store to `commit`.
+        """Applies `changes` in order and adds what they mean for the store to `commit`. message_id: see StoredVersion.
 
         Raises AmxError INVALID_MEMORY_CHANGE, naming memory and entry; then neither this object nor `commit` changed.
         """
@@ -286,7 +286,10 @@ class InstanceMemory:
                 " remove entries, or declare max_entries or a time to live",
             )
         self.version += 1
-        self._write(dirty, cleared, namespace, agent, key, commit)
+        touches = len(commit.memory_touch)
+        written = self._write(dirty, cleared, namespace, agent, key, commit, self.version)
+        if written or len(commit.memory_touch) > touches:
+            commit.memory_version += ((namespace, agent, key, self.version, now_ms, message_id, written),)
 
     def prune(self, now_ms: int, namespace: str, agent: str, key: str, commit: Commit | None) -> int:
         """Forgets what has expired and adds its removal to `commit`. Returns how many entries went.
@@ -299,7 +302,7 @@ class InstanceMemory:
         count = self._expire(now_ms, dirty, stored=commit is not None)
         self._count_bytes()
         if commit is not None:
-            self._write(dirty, set(), namespace, agent, key, commit)
+            self._write(dirty, set(), namespace, agent, key, commit, self.version + 1)
         return count
 
     def store_touches(self, namespace: str, agent: str, key: str, commit: Commit) -> bool:
@@ -309,7 +312,7 @@ class InstanceMemory:
         """
         if not self._touched:
             return False
-        self._write({}, set(), namespace, agent, key, commit)
+        self._write({}, set(), namespace, agent, key, commit, self.version + 1)
         return True
 
     def _put(
@@ -392,15 +395,22 @@ class InstanceMemory:
         agent: str,
         key: str,
         commit: Commit,
-    ) -> None:
-        """Adds the present state of what changed to `commit`; of several changes to one entry only the outcome."""
+        gone_from: int,
+    ) -> int:
+        """Adds the present state of what changed to `commit`; of several changes to one entry only the outcome.
+
+        Returns how many entries or memories that writes or removes. gone_from: version without what is removed.
+        """
+        owner = (namespace, agent, key)
         if self._touched:
-            for touched in self._touched:
-                dirty.setdefault(touched, True)
+            for name, entry_id in self._touched:
+                if (name, entry_id) not in dirty and name not in cleared:
+                    used = self._memories[name].entries[entry_id].used
+                    commit.memory_touch += ((*owner, name, entry_id, used),)
             self._touched = None
         removed: set[tuple[str, str]] = set()
         for name in cleared:
-            commit.memory_clear += ((namespace, agent, key, name),)
+            commit.memory_clear += ((*owner, name, gone_from),)
         version = self.version
         puts: list[tuple[str, str, str, MemoryRow]] = []
         for (name, entry_id), was_stored in dirty.items():
@@ -411,19 +421,16 @@ class InstanceMemory:
                 puts.append((namespace, agent, key, row))
             elif was_stored and name not in cleared:
                 removed.add((name, entry_id))
-        commit.memory_remove += tuple((namespace, agent, key, name, entry_id) for name, entry_id in removed)
+        commit.memory_remove += tuple((*owner, name, entry_id, gone_from) for name, entry_id in removed)
         if commit.memory_put and (removed or cleared):
             # Rows are written after removals, so earlier ones of this commit would come back.
-            owner = (namespace, agent, key)
             commit.memory_put = tuple(
                 put
                 for put in commit.memory_put
                 if put[:3] != owner or not (put[3].name in cleared or (put[3].name, put[3].entry) in removed)
             )
-        if not puts and (removed or cleared):
-            # The version lives in the rows; without one of this version it would go back when they are read again.
-            puts.append((namespace, agent, key, MemoryRow(_VERSION_ROW, "", b"", 0, version, 0)))
         commit.memory_put += tuple(puts)
+        return len(puts) + len(removed) + len(cleared)
 
 
 def _size(entry_id: str, value: bytes) -> int:

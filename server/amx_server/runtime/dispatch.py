@@ -459,7 +459,8 @@ class Dispatcher:
             try:
                 if complete.effects.memory:
                     self._fence_memory(inv)
-                after = self.effects.stage(link.identity, instance, complete.effects, commit)
+                message_id = inv.message.message_id
+                after = self.effects.stage(link.identity, instance, complete.effects, commit, message_id)
             except AmxError as error:
                 instance.link_version = -1
                 self._attempt_failed(inv, error.to_failure(), link)
@@ -957,12 +958,15 @@ def is_empty(commit: Commit) -> bool:
         or commit.memory_put
         or commit.memory_remove
         or commit.memory_clear
+        or commit.memory_touch
         or commit.schedule_put
         or commit.schedule_remove
         or commit.subscription_put
         or commit.subscription_remove
         or commit.retry
         or commit.drop
+        or commit.suspension_put
+        or commit.suspension_remove
     )
 
 

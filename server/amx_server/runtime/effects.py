@@ -64,9 +64,9 @@ class EffectsStage:
         return False
 
     def stage(
-        self, identity: Identity, instance: Instance, effects: link_pb2.Effects, commit: Commit
+        self, identity: Identity, instance: Instance, effects: link_pb2.Effects, commit: Commit, message_id: str
     ) -> Callable[[], None] | None:
-        """Checks `effects` of a handler of `instance` and adds them to `commit`.
+        """Checks `effects` of a handler of `instance`, which handled that message or event, and adds them to `commit`.
 
         Returns what to do once the commit is on disk, or None. Raises AmxError if one of them cannot be; then neither
         the commit's caller nor anyone else may use what was staged.
@@ -109,6 +109,7 @@ class EffectsStage:
                 instance.key,
                 commit,
                 self._limits,
+                message_id,
             )
             namespace.quota.store(memory.stored_bytes - stored_before)
         if not after:

@@ -666,7 +666,7 @@ class Events:
         commit = Commit(done=_nothing)
         after: list[Callable[[], None]] = []
         try:
-            step = self.effects.stage(identity, instance, target.effects, commit)
+            step = self.effects.stage(identity, instance, target.effects, commit, delivery.event.event_id)
         except AmxError as error:
             instance.link_version = -1
             self._failed(instance, delivery, error.to_failure())

@@ -7,24 +7,36 @@ from collections.abc import Callable
 from amx_server.core.errors import invalid
 from amx_server.storage.interface import (
     Commit,
+    Forgotten,
+    MemoryAt,
     MemoryRow,
     MessageState,
     Store,
     StoredAgent,
+    StoredFork,
     StoredMessage,
     StoredSchedule,
     StoredSubscription,
+    StoredSuspension,
+    StoredVersion,
+    VersionCounts,
 )
 
 __all__ = [
     "Commit",
+    "Forgotten",
+    "MemoryAt",
     "MemoryRow",
     "MessageState",
     "Store",
     "StoredAgent",
+    "StoredFork",
     "StoredMessage",
     "StoredSchedule",
     "StoredSubscription",
+    "StoredSuspension",
+    "StoredVersion",
+    "VersionCounts",
     "open_store",
 ]
 

@@ -302,11 +302,15 @@ def _rows(commit: Commit) -> int:
         + len(commit.memory_put)
         + len(commit.memory_remove)
         + len(commit.memory_clear)
+        + len(commit.memory_touch)
+        + len(commit.memory_version)
         + len(commit.schedule_put)
         + len(commit.schedule_remove)
         + len(commit.subscription_put)
         + len(commit.subscription_remove)
         + len(commit.agent_put)
+        + len(commit.suspension_put)
+        + len(commit.suspension_remove)
     )
     return rows or 1
 
@@ -327,5 +331,7 @@ def _bytes(commit: Commit) -> int:
     for agent in commit.agent_put:
         size += _ROW_BYTES + len(agent.definition)
     small = len(commit.drop) + len(commit.memory_remove) + len(commit.memory_clear)
+    small += len(commit.memory_touch) + len(commit.memory_version)
+    small += len(commit.suspension_put) + len(commit.suspension_remove)
     small += len(commit.schedule_remove) + len(commit.subscription_put) + len(commit.subscription_remove)
     return size + small * _ROW_BYTES

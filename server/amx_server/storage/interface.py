@@ -54,6 +54,68 @@ class MemoryRow:
     used: int  # order of last use inside the memory; the lowest is evicted first
 
 
+@dataclass(frozen=True, slots=True)
+class StoredVersion:
+    """One version of an instance's memory that can still be read."""
+
+    version: int
+    at_ms: int  # when it was committed; for what a store without versions left: when that was opened by one with them
+    message_id: str  # of the message whose handler wrote it; empty: written from outside
+    changes: int  # entries it wrote or removed; 0: it only keeps the number
+    snapshots: tuple[str, ...] = ()  # names that keep it, in order
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFork:
+    """Where an instance's memory comes from: from its own `version` on it also has what `source_key` of the same
+    agent had at `source_version`, except what it wrote or removed itself.
+    """
+
+    version: int
+    at_ms: int
+    source_key: str
+    source_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class MemoryAt:
+    """A memory as it was when one version was committed. Entries that had expired by then are among the rows."""
+
+    version: int  # the stored version that held; lower than asked for if that wrote nothing to the store
+    at_ms: int
+    rows: list[MemoryRow]  # least recently used first
+
+
+@dataclass(frozen=True, slots=True)
+class Forgotten:
+    """What one step of forgetting versions did."""
+
+    versions: int = 0
+    rows: int = 0  # of entries that only those versions had
+    after: tuple[str, str, str] | None = None  # for the next step; None: all instances have been looked at
+
+
+@dataclass(frozen=True, slots=True)
+class VersionCounts:
+    """How much history a store holds."""
+
+    versions: int = 0
+    snapshots: int = 0
+    forks: int = 0
+    rows: int = 0  # of entries that present memories do not have any more
+
+
+@dataclass(frozen=True, slots=True)
+class StoredSuspension:
+    """One instance that must not run until it is resumed."""
+
+    namespace: str
+    agent: str
+    key: str
+    reason: str
+    at_ms: int
+
+
 @dataclass(slots=True)
 class StoredSchedule:
     """One schedule of one instance."""
@@ -112,12 +174,17 @@ class Commit:
     retry: tuple[tuple[int, int, int, bytes], ...] = ()
     # Sequence numbers of messages to forget entirely.
     drop: tuple[int, ...] = ()
-    # (namespace, agent, key, row): rows to write. Applied after `memory_remove` and `memory_clear`.
+    # (namespace, agent, key, row): rows to write. Applied after `memory_remove` and `memory_clear`. What they replace,
+    # and what these remove, stays readable in the versions before.
     memory_put: tuple[tuple[str, str, str, MemoryRow], ...] = ()
-    # (namespace, agent, key, name, entry)
-    memory_remove: tuple[tuple[str, str, str, str, str], ...] = ()
-    # (namespace, agent, key, name)
-    memory_clear: tuple[tuple[str, str, str, str], ...] = ()
+    # (namespace, agent, key, name, entry, version): not there from this version on
+    memory_remove: tuple[tuple[str, str, str, str, str, int], ...] = ()
+    # (namespace, agent, key, name, version): empty from this version on
+    memory_clear: tuple[tuple[str, str, str, str, int], ...] = ()
+    # (namespace, agent, key, name, entry, used): only the order of use changed, which makes no version
+    memory_touch: tuple[tuple[str, str, str, str, str, int], ...] = ()
+    # (namespace, agent, key, version, at_ms, message_id, changes): what this commit makes; see StoredVersion
+    memory_version: tuple[tuple[str, str, str, int, int, str, int], ...] = ()
     schedule_put: tuple[StoredSchedule, ...] = ()
     # (namespace, agent, key, name)
     schedule_remove: tuple[tuple[str, str, str, str], ...] = ()
@@ -125,6 +192,9 @@ class Commit:
     # (namespace, agent, key, pattern)
     subscription_remove: tuple[tuple[str, str, str, str], ...] = ()
     agent_put: tuple[StoredAgent, ...] = ()
+    suspension_put: tuple[StoredSuspension, ...] = ()
+    # (namespace, agent, key)
+    suspension_remove: tuple[tuple[str, str, str], ...] = ()
     duplicates: tuple[str, ...] = ()
 
 
@@ -172,8 +242,66 @@ class Store(Protocol):
     async def count_messages(self, namespace: str, state: int) -> int: ...
 
     async def memory(self, namespace: str, agent: str, key: str) -> list[MemoryRow]:
-        """Every entry of the instance, least recently used first. Reads what was committed before the call."""
+        """Every entry of the instance, least recently used first. Reads what was committed before the call.
+
+        Where no entry has the version of the memory, a row without a name has it.
+        """
         ...
+
+    async def memory_at(self, namespace: str, agent: str, key: str, version: int) -> MemoryAt:
+        """The memory as of a version; of one later than the last stored, the last. 0: the last.
+
+        Raises AmxError MEMORY_VERSION_UNKNOWN if the version is forgotten, or the instance has none.
+        """
+        ...
+
+    async def memory_versions(
+        self, namespace: str, agent: str, key: str, before: int, limit: int
+    ) -> list[StoredVersion]:
+        """Versions that can be read, newest first, those below `before`; 0: from the newest on."""
+        ...
+
+    async def memory_fork(self, namespace: str, agent: str, key: str) -> StoredFork | None:
+        """What the instance was forked from; None: it was not."""
+        ...
+
+    async def snapshot_version(self, namespace: str, agent: str, key: str, name: str) -> int:
+        """The version that a snapshot keeps. Raises AmxError SNAPSHOT_UNKNOWN."""
+        ...
+
+    async def create_snapshot(
+        self, namespace: str, agent: str, key: str, name: str, version: int, at_ms: int
+    ) -> StoredVersion:
+        """Names a version (0: the last), which is then kept. A name that has this version already is left as it is.
+
+        Raises AmxError MEMORY_VERSION_UNKNOWN, and SNAPSHOT_EXISTS if the name has another version.
+        """
+        ...
+
+    async def delete_snapshot(self, namespace: str, agent: str, key: str, name: str) -> bool:
+        """Takes a name back; whether it was there."""
+        ...
+
+    async def fork_memory(
+        self, namespace: str, agent: str, source_key: str, version: int, target_key: str, at_ms: int
+    ) -> StoredFork:
+        """Lets an instance that remembers nothing inherit what another had at a version (0: the last), which is kept.
+
+        Costs one row, whatever is remembered. What is read of the target afterwards includes what it inherits.
+        Raises AmxError MEMORY_VERSION_UNKNOWN, and FORK_TARGET_EXISTS if the target remembers something.
+        """
+        ...
+
+    async def forget_versions(self, before_ms: int, keep: int, after: tuple[str, str, str], limit: int) -> Forgotten:
+        """One step of forgetting versions: of up to `limit` instances that follow `after`, in order; begin with
+        ("", "", "").
+
+        Forgets what was no longer the present before `before_ms`, and all but the `keep` newest versions (at least
+        the present one), except those that a snapshot or a fork needs.
+        """
+        ...
+
+    async def version_counts(self) -> VersionCounts: ...
 
     async def memory_instances(
         self, namespace: str, agent: str, after: tuple[str, str], limit: int
@@ -188,6 +316,7 @@ class Store(Protocol):
     async def schedules(self) -> list[StoredSchedule]: ...
     async def subscriptions(self) -> list[StoredSubscription]: ...
     async def agents(self) -> list[StoredAgent]: ...
+    async def suspensions(self) -> list[StoredSuspension]: ...
 
     async def purge_ended(self, before_ms: int, limit: int) -> int:
         """Forgets SUCCEEDED, FAILED and CANCELLED messages that ended before; returns how many."""

@@ -90,7 +90,81 @@ CREATE TABLE agents (
 ) STRICT;
 """
 
-MIGRATIONS: Final = (_V1,)
+# Versions of memories, snapshots, forks, suspensions, and large values by address.
+#
+# A size beside a blob: 0, the blob is the value; above, it is the address of content with that many bytes. In memories
+# also -1, the entry was removed from what a fork inherits, and -2, so was the whole memory.
+_V2: Final = """
+ALTER TABLE messages ADD COLUMN body_size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE messages ADD COLUMN outcome_size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE agents ADD COLUMN definition_size INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE memory ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
+
+-- What present memories do not have any more: there from `version` on, and not from `until` on.
+CREATE TABLE memory_history (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    entry TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    until INTEGER NOT NULL,
+    value BLOB NOT NULL,
+    expires_at_ms INTEGER NOT NULL,
+    used INTEGER NOT NULL,
+    size INTEGER NOT NULL,
+    PRIMARY KEY (namespace, agent, key, name, entry, version)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_versions (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    message_id TEXT NOT NULL,
+    changes INTEGER NOT NULL,
+    gap INTEGER NOT NULL DEFAULT 0, -- versions that followed are forgotten
+    PRIMARY KEY (namespace, agent, key, version)
+) STRICT, WITHOUT ROWID;
+INSERT INTO memory_versions
+    SELECT namespace, agent, key, max(version), unixepoch() * 1000, '', sum(name <> ''), 0
+    FROM memory GROUP BY namespace, agent, key;
+DELETE FROM memory WHERE name = '';
+
+CREATE TABLE memory_snapshots (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    name TEXT NOT NULL,
+    version INTEGER NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (namespace, agent, key, name)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE memory_forks (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    version INTEGER NOT NULL, -- of the fork, from which on it inherits
+    at_ms INTEGER NOT NULL,
+    source_key TEXT NOT NULL,
+    source_version INTEGER NOT NULL,
+    PRIMARY KEY (namespace, agent, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX memory_forks_by_source ON memory_forks (namespace, agent, source_key, source_version);
+
+CREATE TABLE suspensions (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    at_ms INTEGER NOT NULL,
+    PRIMARY KEY (namespace, agent, key)
+) STRICT, WITHOUT ROWID;
+"""
+
+MIGRATIONS: Final = (_V1, _V2)
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 
 

@@ -13,20 +13,28 @@ from functools import partial
 from typing import Final, TypeVar
 
 from amx_server.core.errors import unavailable
+from amx_server.storage import sqlite_versions as versions
 from amx_server.storage.committer import Committer
 from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import (
     Commit,
+    Forgotten,
+    MemoryAt,
     MemoryRow,
     MessageState,
     StoredAgent,
+    StoredFork,
     StoredMessage,
     StoredSchedule,
     StoredSubscription,
+    StoredSuspension,
+    StoredVersion,
+    VersionCounts,
 )
 from amx_server.storage.lock import StoreLock
 from amx_server.storage.sqlite_errors import explain
 from amx_server.storage.sqlite_reader import MemoryQuery, Query, SqliteReader
+from amx_server.storage.sqlite_versions import VersionWriter
 from amx_server.storage.sqlite_writer import SqliteWriter
 
 T = TypeVar("T")
@@ -34,6 +42,8 @@ T = TypeVar("T")
 MEMORY: Final = ":memory:"
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder with an unguessable name is made in it
 _PURGE_ROWS: Final = 500  # removed in one transaction, between which commits get their turn
+
+_AT_ONCE: Final = 100  # versions of one instance that are forgotten, likewise
 
 _MESSAGES: Final = "SELECT * FROM messages WHERE "
 _MESSAGE_COLUMNS: Final = (
@@ -183,16 +193,62 @@ class SqliteStore:
         self._committing.after(lambda: self._reader(0).put(query))
         return await result
 
+    async def memory_at(self, namespace: str, agent: str, key: str, version: int) -> MemoryAt:
+        return await self._look_up(lambda reader: versions.memory_at(reader, (namespace, agent, key), version))
+
+    async def memory_versions(
+        self, namespace: str, agent: str, key: str, before: int, limit: int
+    ) -> list[StoredVersion]:
+        instance = (namespace, agent, key)
+        return await self._look_up(lambda reader: versions.versions_of(reader, instance, before, limit))
+
+    async def memory_fork(self, namespace: str, agent: str, key: str) -> StoredFork | None:
+        return await self._look_up(lambda reader: versions.fork_of(reader, (namespace, agent, key)))
+
+    async def snapshot_version(self, namespace: str, agent: str, key: str, name: str) -> int:
+        return await self._look_up(lambda reader: versions.snapshot_version(reader, (namespace, agent, key), name))
+
+    async def create_snapshot(
+        self, namespace: str, agent: str, key: str, name: str, version: int, at_ms: int
+    ) -> StoredVersion:
+        return await self._change(lambda w: w.create_snapshot((namespace, agent, key), name, version, at_ms))
+
+    async def delete_snapshot(self, namespace: str, agent: str, key: str, name: str) -> bool:
+        return await self._change(lambda w: w.delete_snapshot((namespace, agent, key), name))
+
+    async def fork_memory(
+        self, namespace: str, agent: str, source_key: str, version: int, target_key: str, at_ms: int
+    ) -> StoredFork:
+        return await self._change(lambda w: w.fork((namespace, agent, source_key), version, target_key, at_ms))
+
+    async def forget_versions(self, before_ms: int, keep: int, after: tuple[str, str, str], limit: int) -> Forgotten:
+        due, last = await self._scan(lambda reader: versions.forgettable(reader, before_ms, keep, after, limit))
+        forgotten = rows = 0
+        for instance in due:
+            forget = partial(VersionWriter.forget, instance=instance, before_ms=before_ms, keep=keep, limit=_AT_ONCE)
+            while True:
+                step = await self._change(forget)
+                forgotten += step.versions
+                rows += step.rows
+                if step.versions < _AT_ONCE:
+                    break
+        return Forgotten(forgotten, rows, last)
+
+    async def version_counts(self) -> VersionCounts:
+        return await self._scan(versions.counts)
+
     async def memory_instances(
         self, namespace: str, agent: str, after: tuple[str, str], limit: int
     ) -> list[tuple[str, str]]:
-        source = "SELECT DISTINCT agent, key FROM memory WHERE namespace = ? AND (agent, key) > (?, ?)"
+        condition = "WHERE namespace = ? AND (agent, key) > (?, ?)"
         parameters: tuple[str | int, ...] = (namespace, *after)
         if agent:
-            source += " AND agent = ?"
+            condition += " AND agent = ?"
             parameters += (agent,)
-        source += " ORDER BY agent, key LIMIT ?"
-        parameters += (limit,)
+        source = f"""
+            SELECT agent, key FROM memory {condition} AND size >= 0
+            UNION SELECT agent, key FROM memory_forks {condition} ORDER BY agent, key LIMIT ?"""  # noqa: S608
+        parameters += (*parameters, limit)
         rows = await self._scan(lambda reader: reader.rows(("agent", "key"), (), source, parameters))
         return [(found_agent, key) for found_agent, key in rows]
 
@@ -231,6 +287,11 @@ class SqliteStore:
             for namespace, name, version, pinned, definition in rows
         ]
 
+    async def suspensions(self) -> list[StoredSuspension]:
+        source = "SELECT * FROM suspensions ORDER BY namespace, agent, key"
+        columns = ("namespace", "agent", "key", "reason", "at_ms")
+        return [StoredSuspension(*row) for row in await self._scan(lambda reader: reader.rows(columns, (), source))]
+
     async def purge_ended(self, before_ms: int, limit: int) -> int:
         assert self._writer is not None
         writer = self._writer
@@ -261,6 +322,10 @@ class SqliteStore:
 
     async def _scan(self, read: Callable[[SqliteReader], T]) -> T:
         return await self._ask(1, read)
+
+    async def _change(self, change: Callable[[VersionWriter], T]) -> T:
+        assert self._writer is not None
+        return await self._committing.run(partial(self._writer.run, change))
 
     async def _ask(self, index: int, read: Callable[[SqliteReader], T]) -> T:
         result: asyncio.Future[T] = asyncio.get_running_loop().create_future()

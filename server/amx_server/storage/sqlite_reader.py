@@ -20,6 +20,7 @@ import apsw
 from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import MemoryRow
 from amx_server.storage.sqlite_errors import explain
+from amx_server.storage.sqlite_versions import memory_at, order_of_use
 
 T = TypeVar("T")
 Instance = tuple[str, str, str]
@@ -30,11 +31,14 @@ Answer = tuple["asyncio.Future[Any]", Any, Exception | None]
 _MEMORY_SIZES: Final = (1, 4, 16, 64)
 _MEMORY_STATEMENTS: Final = {
     size: f"WITH wanted (at, namespace, agent, key) AS (VALUES {','.join(['(?,?,?,?)'] * size)})"
-    " SELECT at, name, entry, expires_at_ms, version, used, value"
+    " SELECT at, name, entry, expires_at_ms, version, used, size, value"
     " FROM wanted CROSS JOIN memory USING (namespace, agent, key)"
+    " UNION ALL SELECT at, '', '', 0, (SELECT max(version) FROM memory_versions v WHERE (v.namespace, v.agent, v.key)"
+    " = (wanted.namespace, wanted.agent, wanted.key)) AS newest, 0, 0, x'' FROM wanted WHERE newest IS NOT NULL"
+    " UNION ALL SELECT at, '', '', 0, 0, 0, -1, x'' FROM wanted CROSS JOIN memory_forks USING (namespace, agent, key)"
     for size in _MEMORY_SIZES
 }
-_MEMORY_COLUMNS: Final = ("at", "name", "entry", "expires_at_ms", "version", "used")
+_MEMORY_COLUMNS: Final = ("at", "name", "entry", "expires_at_ms", "version", "used", "size")
 _NOBODY: Final = (-1, None, None, None)
 
 
@@ -165,17 +169,28 @@ class SqliteReader:
 
     def _memory(self, instances: list[Instance]) -> list[list[MemoryRow]]:
         found: list[list[MemoryRow]] = [[] for _ in instances]
-        size = next(size for size in _MEMORY_SIZES if size >= len(instances))
+        places = next(size for size in _MEMORY_SIZES if size >= len(instances))
         parameters: list[apsw.SQLiteValue] = []
         for at, instance in enumerate(instances):
             parameters += (at, *instance)
-        parameters += _NOBODY * (size - len(instances))
-        for at, name, entry, expires_at_ms, version, used, value in self.rows(
-            _MEMORY_COLUMNS, ("value",), _MEMORY_STATEMENTS[size], parameters
+        parameters += _NOBODY * (places - len(instances))
+        versions = [0] * len(instances)
+        forks = []
+        for at, name, entry, expires_at_ms, version, used, size, value in self.rows(
+            _MEMORY_COLUMNS, ("value",), _MEMORY_STATEMENTS[places], parameters
         ):
-            found[at].append(MemoryRow(name, entry, value, expires_at_ms, version, used))
-        for rows in found:
-            rows.sort(key=_order_of_use)
+            if name:
+                found[at].append(MemoryRow(name, entry, value, expires_at_ms, version, used))
+            elif size:
+                forks.append(at)
+            else:
+                versions[at] = version
+        for at in forks:
+            found[at] = memory_at(self, instances[at], 0).rows
+        for rows, version in zip(found, versions, strict=True):
+            if version and all(row.version < version for row in rows):
+                rows.append(MemoryRow("", "", b"", 0, version, 0))
+            rows.sort(key=order_of_use)
         return found
 
     def _failed(self, error: Exception) -> Exception:
@@ -196,7 +211,3 @@ def _put_blobs(rows: list[Row], data: bytes, first: int) -> None:
             end = start + row[index]
             row[index] = data[start:end]
             start = end
-
-
-def _order_of_use(row: MemoryRow) -> tuple[int, str, str]:
-    return row.used, row.name, row.entry

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 from bisect import bisect_left
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 import apsw
 
@@ -20,6 +20,9 @@ from amx_server.core.errors import AmxError, unavailable
 from amx_server.storage.interface import Commit, MessageState
 from amx_server.storage.migrations import migrate
 from amx_server.storage.sqlite_errors import explain
+from amx_server.storage.sqlite_versions import CLEARED, EVERYTHING, REMOVED, VersionWriter
+
+T = TypeVar("T")
 
 _INSERT: Final = 1
 _UPDATE: Final = 2
@@ -32,34 +35,69 @@ _SCHEDULE_REMOVE: Final = 8
 _SUBSCRIPTION_PUT: Final = 9
 _SUBSCRIPTION_REMOVE: Final = 10
 _AGENT_PUT: Final = 11
+_MEMORY_TOUCH: Final = 12
+_MEMORY_VERSION: Final = 13
+_SUSPENSION_PUT: Final = 14
+_SUSPENSION_REMOVE: Final = 15
 
 # A row of the view: the operation, then what it needs in p1, p2, ...; the rest is NULL.
-_WIDTH: Final = 16
+_WIDTH: Final = 18
 _INSTANCE: Final = "namespace = new.p1 AND agent = new.p2 AND key = new.p3"
+_DUPLICATE: Final = "amx_duplicate"  # notes the number of a message whose id was taken; false
+_MEMORY_ROW: Final = "namespace, agent, key, name, entry, value, expires_at_ms, version, used, size"
 
 
 def _new(first: int, last: int) -> str:
     return ", ".join(f"new.p{number}" for number in range(first, last + 1))
 
 
+def _to_history(which: str, version: str) -> str:
+    """Keeps rows of the present that go or are replaced, for the versions before; not if they are of that very one."""
+    return f"""
+        INSERT INTO memory_history ({_MEMORY_ROW}, until)
+        SELECT {_MEMORY_ROW}, {version} FROM memory WHERE {which} AND version < {version}
+        ON CONFLICT DO UPDATE SET until = excluded.until, value = excluded.value, size = excluded.size,
+            expires_at_ms = excluded.expires_at_ms, used = excluded.used;"""
+
+
+def _hide(entry: str, version: str, size: int) -> str:
+    """Where the instance is a fork: hides what it inherits."""
+    return f"""
+        INSERT INTO memory ({_MEMORY_ROW}) SELECT new.p1, new.p2, new.p3, new.p4, {entry}, x'', 0, {version}, 0, {size}
+        WHERE EXISTS (SELECT 1 FROM memory_forks WHERE {_INSTANCE})"""
+
+
+_ENTRY: Final = f"{_INSTANCE} AND name = new.p4 AND entry = new.p5"
+_NAME: Final = f"{_INSTANCE} AND name = new.p4"
+
+
 _OPERATIONS: Final = {
     _INSERT: f"""
         INSERT INTO messages (seq, namespace, message_id, agent, key, handler, priority, accepted_at_ms, body, state,
-            attempts, available_at_ms, expires_at_ms, ended_at_ms, outcome)
-        VALUES ({_new(1, 15)}) ON CONFLICT (namespace, message_id) DO NOTHING""",
-    # seq, state, outcome, ended_at_ms, attempts, available_at_ms or NULL to leave it
+            attempts, available_at_ms, expires_at_ms, ended_at_ms, outcome, body_size, outcome_size)
+        VALUES ({_new(1, 17)}) ON CONFLICT (namespace, message_id)
+        DO UPDATE SET seq = seq WHERE {_DUPLICATE}(excluded.seq)""",
+    # seq, state, outcome, ended_at_ms, attempts, available_at_ms or NULL to leave it, outcome_size
     _UPDATE: f"""
         UPDATE messages SET state = new.p2, outcome = new.p3, ended_at_ms = new.p4, attempts = new.p5,
-            available_at_ms = coalesce(new.p6, available_at_ms),
-            body = CASE WHEN new.p2 IN ({MessageState.PENDING:d}, {MessageState.DEAD:d}) THEN body ELSE x'' END
+            available_at_ms = coalesce(new.p6, available_at_ms), outcome_size = new.p7,
+            body = CASE WHEN new.p2 IN ({MessageState.PENDING:d}, {MessageState.DEAD:d}) THEN body ELSE x'' END,
+            body_size = CASE WHEN new.p2 IN ({MessageState.PENDING:d}, {MessageState.DEAD:d}) THEN body_size ELSE 0 END
         WHERE seq = new.p1""",
     _DROP: "DELETE FROM messages WHERE seq = new.p1",
-    _MEMORY_PUT: f"""
-        INSERT INTO memory (namespace, agent, key, name, entry, value, expires_at_ms, version, used)
-        VALUES ({_new(1, 9)}) ON CONFLICT DO UPDATE SET value = excluded.value,
+    _MEMORY_PUT: f"""{_to_history(_ENTRY, "new.p8")}
+        INSERT INTO memory ({_MEMORY_ROW})
+        VALUES ({_new(1, 10)}) ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
             expires_at_ms = excluded.expires_at_ms, version = excluded.version, used = excluded.used""",
-    _MEMORY_REMOVE: f"DELETE FROM memory WHERE {_INSTANCE} AND name = new.p4 AND entry = new.p5",
-    _MEMORY_CLEAR: f"DELETE FROM memory WHERE {_INSTANCE} AND name = new.p4",
+    _MEMORY_REMOVE: f"""{_to_history(_ENTRY, "new.p6")}
+        DELETE FROM memory WHERE {_ENTRY};{_hide("new.p5", "new.p6", REMOVED)}""",
+    _MEMORY_CLEAR: f"""{_to_history(_NAME, "new.p5")}
+        DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
+    _MEMORY_TOUCH: f"UPDATE memory SET used = new.p6 WHERE {_ENTRY}",
+    _MEMORY_VERSION: f"""
+        INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes)
+        VALUES ({_new(1, 7)}) ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, message_id = excluded.message_id,
+            changes = excluded.changes""",
     _SCHEDULE_PUT: f"""
         INSERT INTO schedules (namespace, agent, key, name, definition, next_run_at_ms, last_run_at_ms, paused,
             from_definition)
@@ -75,6 +113,10 @@ _OPERATIONS: Final = {
         INSERT INTO agents (namespace, name, version, definition, pinned)
         VALUES ({_new(1, 5)}) ON CONFLICT (namespace, name, version)
         DO UPDATE SET definition = excluded.definition, pinned = excluded.pinned""",
+    _SUSPENSION_PUT: f"""
+        INSERT INTO suspensions (namespace, agent, key, reason, at_ms)
+        VALUES ({_new(1, 5)}) ON CONFLICT DO UPDATE SET reason = excluded.reason, at_ms = excluded.at_ms""",
+    _SUSPENSION_REMOVE: f"DELETE FROM suspensions WHERE {_INSTANCE}",
 }
 
 _PREPARE: Final = f"""
@@ -144,12 +186,14 @@ class SqliteWriter:
                 db,
                 "SELECT max(value, (SELECT coalesce(max(seq), 0) + 1 FROM messages)) FROM meta WHERE name = 'next_seq'",
             )
+            self._duplicates: set[int] = set()
+            db.create_scalar_function(_DUPLICATE, self._note_duplicate, 1)
             db.execute(_PREPARE)
+            self.versions = VersionWriter(db)
         except Exception as error:
             system_errno = self._db.system_errno if self._db else 0
             self.close()
             raise explain(error, path, system_errno) from error
-        self._changes = db.total_changes()
         self._pages_written = 0
         self._pages_checkpointed = 0
         self._full = False  # the last write found no room
@@ -166,16 +210,12 @@ class SqliteWriter:
             _append_rows(commit, parameters)
         if not parameters:
             return
-        inserted = [message.seq for commit in commits for message in commit.insert]
-        dropped = {seq for commit in commits for seq in commit.drop}
         if self._full:
             self._make_room()
+        duplicates = self._duplicates
+        duplicates.clear()
         try:
-            if dropped and not dropped.isdisjoint(inserted):
-                duplicates = self._write_stepwise(commits)
-            else:
-                self._execute(parameters)
-                duplicates = self._find_duplicates(commits, inserted, len(parameters) // _WIDTH)
+            self._execute(parameters)
         except Exception as error:
             failure = self._failed(error)
             self._full = failure.reason == "STORAGE_FULL"
@@ -215,9 +255,16 @@ class SqliteWriter:
             )
         except Exception as error:
             raise self._failed(error) from error
-        removed = db.changes()
-        self._changes = db.total_changes()
-        return removed
+        return db.changes()
+
+    def run(self, change: Callable[[VersionWriter], T]) -> T:
+        """Something about versions, as one transaction. Raises AmxError; then nothing has changed."""
+        try:
+            with self._connection:
+                result = change(self.versions)
+        except Exception as error:
+            raise self._failed(error) from error
+        return result
 
     @property
     def _connection(self) -> apsw.Connection:
@@ -241,42 +288,11 @@ class SqliteWriter:
         parameters.extend((None,) * ((_SIZES[index] - rows) * _WIDTH))
         self._connection.execute(_STATEMENTS[index], parameters)
 
-    def _find_duplicates(self, commits: Sequence[Commit], inserted: list[int], rows: int) -> set[int]:
-        """Which of the inserted numbers are not there, as their message ids were taken. Usually costs no query."""
-        total = self._connection.total_changes()
-        changed, self._changes = total - self._changes, total
-        if not inserted:
-            return set()
-        # Only clearing a memory and dropping a message can change more than one row an operation.
-        certain = not any(commit.memory_clear or commit.drop for commit in commits)
-        if certain and changed == rows:
-            return set()
-        return set(inserted) - self._stored(inserted)
-
-    def _stored(self, seqs: list[int]) -> set[int]:
-        found = self._connection.execute(
-            "SELECT group_concat(seq) FROM messages WHERE seq IN (SELECT value FROM json_each(?))",
-            (f"[{','.join(map(str, seqs))}]",),
-        ).get
-        return set(map(int, found.split(","))) if found else set()
-
-    def _write_stepwise(self, commits: Sequence[Commit]) -> set[int]:
-        """For the odd batch that forgets what it has just inserted: looks for duplicates before that happens."""
-        duplicates: set[int] = set()
-        with self._connection:
-            for commit in commits:
-                first: list[apsw.SQLiteValue] = []
-                rest: list[apsw.SQLiteValue] = []
-                inserted = [message.seq for message in commit.insert]
-                _append_rows(Commit(commit.done, insert=commit.insert), first)
-                _append_rows(commit, rest)
-                if inserted:
-                    self._execute(first)
-                    duplicates |= set(inserted) - self._stored(inserted)
-                if len(rest) > len(inserted) * _WIDTH:
-                    self._execute(rest[len(inserted) * _WIDTH :])
-        self._changes = self._connection.total_changes()
-        return duplicates
+    def _note_duplicate(self, *seq: apsw.SQLiteValue) -> bool:
+        """Called by the statement itself, for the rare message whose id was taken: no look afterwards is needed."""
+        assert isinstance(seq[0], int)
+        self._duplicates.add(seq[0])
+        return False
 
     def _failed(self, error: Exception) -> AmxError:
         db = self._connection
@@ -286,7 +302,6 @@ class SqliteWriter:
                 db.execute("ROLLBACK")
             except apsw.Error:  # it has been rolled back by what failed, or the next write will name the cause
                 pass
-        self._changes = db.total_changes()
         return explain(error, self._path, system_errno)
 
 
@@ -310,42 +325,56 @@ def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue]) -> None:
             m.expires_at_ms,
             m.ended_at_ms,
             m.outcome,
+            0,
+            0,
         )
     for seq, state, outcome, ended_at_ms, attempts in commit.finish:
-        rows += (_UPDATE, seq, state, outcome, ended_at_ms, attempts)
+        rows += (_UPDATE, seq, state, outcome, ended_at_ms, attempts, None, 0)
         rows += _NOTHING[10]
     for seq, attempts, available_at_ms, outcome in commit.retry:
-        rows += (_UPDATE, seq, 0, outcome, 0, attempts, available_at_ms)
-        rows += _NOTHING[9]
+        rows += (_UPDATE, seq, 0, outcome, 0, attempts, available_at_ms, 0)
+        rows += _NOTHING[10]
     for seq in commit.drop:
         rows += (_DROP, seq)
-        rows += _NOTHING[14]
+        rows += _NOTHING[16]
     for removed in commit.memory_remove:
         rows += (_MEMORY_REMOVE, *removed)
-        rows += _NOTHING[10]
+        rows += _NOTHING[11]
     for cleared in commit.memory_clear:
         rows += (_MEMORY_CLEAR, *cleared)
-        rows += _NOTHING[11]
+        rows += _NOTHING[12]
     for namespace, agent, key, row in commit.memory_put:
         rows += (_MEMORY_PUT, namespace, agent, key)
-        rows += (row.name, row.entry, row.value, row.expires_at_ms, row.version, row.used)
-        rows += _NOTHING[6]
+        rows += (row.name, row.entry, row.value, row.expires_at_ms, row.version, row.used, 0)
+        rows += _NOTHING[7]
+    for touched in commit.memory_touch:
+        rows += (_MEMORY_TOUCH, *touched)
+        rows += _NOTHING[11]
+    for version in commit.memory_version:
+        rows += (_MEMORY_VERSION, *version)
+        rows += _NOTHING[10]
     for unscheduled in commit.schedule_remove:
         rows += (_SCHEDULE_REMOVE, *unscheduled)
-        rows += _NOTHING[11]
+        rows += _NOTHING[13]
     for s in commit.schedule_put:
         rows += (_SCHEDULE_PUT, s.namespace, s.agent, s.key, s.name, s.definition)
         rows += (s.next_run_at_ms, s.last_run_at_ms, s.paused, s.from_definition)
-        rows += _NOTHING[6]
+        rows += _NOTHING[8]
     for unsubscribed in commit.subscription_remove:
         rows += (_SUBSCRIPTION_REMOVE, *unsubscribed)
-        rows += _NOTHING[11]
+        rows += _NOTHING[13]
     for u in commit.subscription_put:
         rows += (_SUBSCRIPTION_PUT, u.namespace, u.agent, u.key, u.pattern, u.handler, u.filter)
-        rows += _NOTHING[9]
+        rows += _NOTHING[11]
     for a in commit.agent_put:
         rows += (_AGENT_PUT, a.namespace, a.name, a.version, a.definition, a.pinned)
-        rows += _NOTHING[10]
+        rows += _NOTHING[12]
+    for resumed in commit.suspension_remove:
+        rows += (_SUSPENSION_REMOVE, *resumed)
+        rows += _NOTHING[14]
+    for p in commit.suspension_put:
+        rows += (_SUSPENSION_PUT, p.namespace, p.agent, p.key, p.reason, p.at_ms)
+        rows += _NOTHING[12]
 
 
 def _number(db: apsw.Connection, query: str) -> int:
