@@ -238,3 +238,12 @@ def test_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     error = refusal(ContentStore, tmp_path / "file" / "content")
     assert error.reason == "CONTENT_DISK_FAILED"
     assert str(tmp_path / "file" / "content") in error.message
+
+
+def test_largest_owners_come_first_and_may_be_asked_for_one_namespace(store: ContentStore) -> None:
+    for owner, size in ((CART, 300), (TILL, 200), (Owner("bank", "desk"), 400), (Owner("bank"), 50)):
+        store.retain([store.put(bytes([size % 251]) * size)], owner)
+    everybody = [(Owner("shop"), 500), (Owner("bank"), 450), (Owner("bank", "desk"), 400), (CART, 300), (TILL, 200)]
+    assert store.owners(9) == everybody
+    assert store.owners(2) == everybody[:2]
+    assert store.owners(9, "shop") == [(Owner("shop"), 500), (CART, 300), (TILL, 200)]

@@ -221,3 +221,18 @@ def test_index_entry_costs_what_is_charged_for_it(open_store: OpenStore) -> None
     ]
     table = sys.getsizeof(dict.fromkeys(range(1_000_000))) / 1_000_000
     assert sum(sizes) / len(values) + 2 * table + 16 * 3 < 400
+
+
+def test_tiers_say_how_many_plain_bytes_they_hold(store: ContentStore) -> None:
+    values = fill(store, 60)
+    store.flush()
+    settle(store)
+    for data in values.values():  # some come back from disk, others move up
+        store.get(store.put(data))
+    settle(store)
+    stats, contents = store.stats(), store._contents
+    assert stats.warm.objects and stats.cold.objects
+    for tier, holds in ((stats.hot, contents.hot.peek), (stats.warm, contents.warm.peek)):
+        assert tier.plain_bytes == sum(len(data) for address, data in values.items() if holds(address) is not None)
+    assert stats.cold.plain_bytes == sum(map(len, values.values()))
+    assert stats.warm.bytes < stats.warm.plain_bytes

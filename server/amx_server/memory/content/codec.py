@@ -32,6 +32,11 @@ class Packed:
         self.body = body
         self.used = used
 
+    @property
+    def plain_size(self) -> int:
+        """Bytes of the plain content: zstd frames begin with it."""
+        return len(self.body) if self.codec == PLAIN else zstandard.frame_content_size(self.body)
+
 
 class _Contexts(threading.local):
     """What one thread compresses with: zstd contexts are not to be shared between threads."""

@@ -9,6 +9,7 @@ import threading
 from collections import Counter, deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Final
 
 from amx_server.memory.content.codec import FIRST_DICTIONARY, Codec, Packed
@@ -56,7 +57,7 @@ class Contents:
         self.unsaved: dict[bytes, None] = {}
         self.changed: dict[bytes, None] = {}
         self.hot: Tier[bytes] = Tier(options.hot_bytes, len)
-        self.warm: Tier[Packed] = Tier(options.warm_bytes, _packed_size)
+        self.warm: Tier[Packed] = Tier(options.warm_bytes, _packed_size, attrgetter("plain_size"))
         self.codec = Codec(options.level)
         self.trainer = Trainer(options.dictionary_bytes, options.level)
         self.ledger = Ledger(options.quotas)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from heapq import nlargest
+from operator import itemgetter
+
 from amx_server.memory.content.errors import quota_exceeded
 from amx_server.memory.content.options import Owner, Quotas
 
@@ -27,6 +30,13 @@ class Ledger:
     def namespace(self, name: str) -> int:
         """Bytes retained in a namespace, by its agents and by itself."""
         return self._namespaces.get(name, 0)
+
+    def largest(self, count: int, namespace: str | None = None) -> list[tuple[Owner, int]]:
+        """Agents and namespaces that retain most, the largest first; of one namespace if one is named."""
+        agents = [each for each in list(self.held.items()) if each[0].agent]
+        whole = [(Owner(name), held) for name, held in list(self._namespaces.items()) if name]
+        asked = (each for each in (*whole, *agents) if namespace is None or each[0].namespace == namespace)
+        return nlargest(count, asked, key=itemgetter(1))
 
     def charge(self, owner: Owner, delta: int) -> None:
         """Adds to what an owner retains. Raises AmxError CONTENT_QUOTA_EXCEEDED and changes nothing."""

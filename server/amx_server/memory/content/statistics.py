@@ -15,6 +15,7 @@ class TierStats:
 
     objects: int
     bytes: int
+    plain_bytes: int
     budget: int
     hits: int
 
@@ -73,9 +74,15 @@ def measure(
         plain_bytes=plain,
         retained_bytes=retained,
         index_bytes=len(contents.index) * ENTRY_BYTES,
-        hot=TierStats(len(contents.hot), contents.hot.bytes, contents.hot.budget, reader.hot_hits + hits),
-        warm=TierStats(len(contents.warm), contents.warm.bytes, contents.warm.budget, reader.warm_hits),
-        cold=TierStats(contents.cold_objects, live, contents.options.cold_bytes, reader.cold_hits),
+        hot=TierStats(
+            len(contents.hot), contents.hot.bytes, contents.hot.plain_bytes, contents.hot.budget, reader.hot_hits + hits
+        ),
+        warm=TierStats(
+            len(contents.warm), contents.warm.bytes, contents.warm.plain_bytes, contents.warm.budget, reader.warm_hits
+        ),
+        cold=TierStats(
+            contents.cold_objects, live, contents.cold_plain_bytes, contents.options.cold_bytes, reader.cold_hits
+        ),
         segments=len(segments),
         disk_bytes=log.size if log is not None else 0,
         live_bytes=live,

@@ -175,6 +175,10 @@ class ContentStore:
         ledger = self._contents.ledger
         return ledger.held.get(owner, 0) if owner.agent else ledger.namespace(owner.namespace)
 
+    def owners(self, count: int, namespace: str | None = None) -> list[tuple[Owner, int]]:
+        """Agents and namespaces that are charged most bytes, largest first; of one namespace if one is named."""
+        return self._contents.ledger.largest(count, namespace)
+
     @contextmanager
     def pinned(self, addresses: Iterable[bytes]) -> Iterator[None]:
         """Keeps content from being collected while entered; not durable, not charged. Raises CONTENT_NOT_FOUND."""

@@ -21,15 +21,23 @@ class Tier(Generic[V]):
     `young` and `old` may be read without a lock; every method expects the store's lock to be held.
     """
 
-    __slots__ = ("_size", "budget", "bytes", "old", "young", "young_bytes")
+    __slots__ = ("_plain", "_plain_bytes", "_size", "budget", "bytes", "old", "young", "young_bytes")
 
-    def __init__(self, budget: int, size: Callable[[V], int]) -> None:
+    def __init__(self, budget: int, size: Callable[[V], int], plain: Callable[[V], int] | None = None) -> None:
+        """size: bytes that content takes here. plain: bytes that it has when it is plain; None: the same."""
         self.budget = budget
         self.bytes = 0
         self.young_bytes = 0
         self.young: OrderedDict[bytes, V] = OrderedDict()
         self.old: OrderedDict[bytes, V] = OrderedDict()
         self._size = size
+        self._plain = plain
+        self._plain_bytes = 0
+
+    @property
+    def plain_bytes(self) -> int:
+        """Bytes that what is here has when it is plain."""
+        return self.bytes if self._plain is None else self._plain_bytes
 
     def __len__(self) -> int:
         return len(self.young) + len(self.old)
@@ -58,6 +66,8 @@ class Tier(Generic[V]):
         self.young[address] = value
         self.young_bytes += size
         self.bytes += size
+        if self._plain is not None:
+            self._plain_bytes += self._plain(value)
 
     def discard(self, address: bytes) -> None:
         """Forgets content, if it is here."""
@@ -66,10 +76,13 @@ class Tier(Generic[V]):
             size = self._size(value)
             self.young_bytes -= size
             self.bytes -= size
-            return
-        value = self.old.pop(address, None)
-        if value is not None:
+        else:
+            value = self.old.pop(address, None)
+            if value is None:
+                return
             self.bytes -= self._size(value)
+        if self._plain is not None:
+            self._plain_bytes -= self._plain(value)
 
     def victims(self, count: int) -> list[tuple[bytes, V]]:
         """Up to so many that were not used for longest and should make room; empty: so is the tier."""

@@ -25,6 +25,7 @@ class Verified:
 
     objects: int = 0  # on disk
     in_memory: int = 0
+    read_bytes: int = 0  # as it lies on disk, and plain in memory
     damages: list[Damage] = field(default_factory=list)
     missing: list[bytes] = field(default_factory=list)
 
@@ -76,6 +77,7 @@ def _segment(
             if entry is not None and entry.cold == location:
                 reader.is_whole(found.address, entry, location)
                 result.objects += 1
+                result.read_bytes += found.stored
         yield
 
 
@@ -91,6 +93,7 @@ def _memory(contents: Contents, result: Verified) -> Iterator[None]:
                 hot = contents.codec.unpack(packed.codec, packed.body)
             if hot is not None:
                 result.in_memory += 1
+                result.read_bytes += len(hot)
                 found = node_address_of(entry.links, hot) if entry.kind == NODE else address_of(hot)
                 if found != address:
                     contents.damages.append(Damage(address, "memory", "its bytes do not have this address"))
