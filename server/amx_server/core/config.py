@@ -194,6 +194,22 @@ class InstancesConfig(_Section):
     """Hibernated instances whose place and memory version are remembered; the longest idle are forgotten first."""
 
 
+class AdmissionConfig(_Section):
+    """When the engine counts as busy, and refuses what can wait."""
+
+    enabled: bool = True
+    """False: nothing is refused because the engine is busy; bounds and quotas hold all the same."""
+    memory: Size | None = None
+    """Bytes that this process may take: pressure is elevated from 75 % of it, high from 85 %, critical from 95 %. None:
+    what its control group allows, else 80 % of the machine's memory. 0: memory makes no pressure."""
+    loop_delay: Duration = 0.1
+    """Seconds by which every turn of the event loop is late when pressure is elevated; at four times as much it is
+    high, at sixteen times critical. 0: lateness makes no pressure."""
+    queue_delay: Duration = 2.0
+    """Seconds for which work of normal priority waits for a slot, on every link, when pressure is elevated; at four
+    times as much it is high. 0: waiting makes no pressure."""
+
+
 class BreakerConfig(_Section):
     """When a handler that keeps failing is given a rest, unless it says otherwise."""
 
@@ -395,6 +411,8 @@ class EngineConfig(_Section):
     """What agents ask of the world outside."""
     quotas: QuotasConfig = QuotasConfig()
     """What namespaces may use."""
+    admission: AdmissionConfig = AdmissionConfig()
+    """When the engine counts as busy."""
     security: SecurityConfig = SecurityConfig()
     """Who may do what."""
     logging: LoggingConfig = LoggingConfig()

@@ -21,6 +21,7 @@ from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, 
 from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.placement import Placement
+from amx_server.runtime.scheduling.admission import Admission
 from amx_server.runtime.timers import Timers
 from amx_server.security.identity import Identity
 from amx_server.storage.interface import Commit, MessageState, Store, StoredMessage
@@ -63,9 +64,22 @@ class Acceptance:
         self._seqs = count(store.next_seq)
         self._answers: set[asyncio.Task[None]] = set()
         self.draining = False
-        """New work is refused: the engine is about to stop."""
+        """New work is refused: the engine is about to stop. Set by `drain`."""
+        self.admission = Admission()
+        """What may be refused because the engine is busy. Whoever changes its level calls `look_again`."""
+        self.guarded = False
+        """Some messages may be refused now that would not be otherwise: each is looked at."""
         self.storage_failure: common_pb2.Failure | None = None
         """Why the last message could not be stored; None: it could."""
+
+    def drain(self) -> None:
+        """Refuses new work from now on."""
+        self.draining = True
+        self.look_again()
+
+    def look_again(self) -> None:
+        """Finds out anew whether messages need looking at."""
+        self.guarded = self.draining or self.admission.strict
 
     def accept(
         self,
@@ -110,13 +124,22 @@ class Acceptance:
         if size > self._unchecked_bytes or ttl_ms or delay_ms:
             self._check(message, key)
             ttl_ms = message.ttl_ms
+        durability = message.durability or spec.durability
+        durable = durability == DURABLE or (one_way and durability != VOLATILE)
+        if self.guarded:
+            self.require_admission(
+                namespace,
+                sender,
+                message.priority,
+                durable=durable,
+                awake=key in agent.instances,
+                target=f"{name}/{key}",
+            )
         now = self._now()
         if namespace.quota.rated:
             namespace.quota.admit(now)
         message.sender = sender
 
-        durability = message.durability or spec.durability
-        durable = durability == DURABLE or (one_way and durability != VOLATILE)
         if delay_ms and not durable:
             raise invalid("INVALID_INPUT", "delay_ms needs a durable message: this one would be lost with the engine")
         if message.idempotency_key:
@@ -201,7 +224,7 @@ class Acceptance:
                 and not instance.storing
                 and active is not None
                 and active.hosts
-                and not self.draining
+                and not self.guarded
                 and not namespace.quota.rated
                 and not handler.spec.permissions
                 and handler.spec.durability != DURABLE
@@ -222,6 +245,28 @@ class Acceptance:
                 return inv
         message = message_pb2.Message.FromString(plain)
         return self.accept(namespace, session.identity, session.sender, message, sink, timeout_ms)
+
+    def require_admission(
+        self,
+        namespace: Namespace,
+        sender: str,
+        priority: int,
+        *,
+        durable: bool = False,
+        awake: bool = True,
+        target: str = "",
+    ) -> None:
+        """Raises AmxError ENGINE_PRESSURE if the engine is too busy for this. What the engine itself sends goes on;
+        of what agents send while they run more is taken than of what is new.
+        """
+        if sender != "engine":
+            self.admission.require(
+                priority if 1 <= priority <= 5 else NORMAL,
+                durable=durable,
+                awake=awake,
+                continues=sender.partition("/")[0] in namespace.agents,
+                target=target,
+            )
 
     def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
         """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""

@@ -34,6 +34,8 @@ from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
+from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
+from amx_server.runtime.scheduling.pressure import Level
 from amx_server.runtime.scheduling.waits import IoWaits, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
@@ -49,6 +51,7 @@ _TICK_SECONDS = 0.02
 _PURGE_SECONDS = 60.0
 _PURGE_ROWS = 5_000
 _RESTORE_PAGE = 5_000
+_HURRY = 0.25  # part of their idle time after which instances sleep while there is pressure
 
 
 class Engine:
@@ -151,6 +154,14 @@ class Engine:
             self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry
         )
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
+        self.monitor = PressureMonitor(
+            self.acceptance.admission,
+            pressure_policy(config.admission.loop_delay, config.admission.queue_delay),
+            enabled=config.admission.enabled,
+            limit=config.admission.memory,
+            write_share=lambda: store.queued_bytes / config.storage.max_queued_bytes,
+            listeners=(self._pressure_changed,),
+        )
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
         self.metrics.sources.append(partial(io_metrics, self.io))
@@ -219,7 +230,7 @@ class Engine:
         Returns whether everything ended. What did not is redelivered after the next start if it is durable.
         """
         self._draining = True
-        self.acceptance.draining = True
+        self.acceptance.drain()
         self.links.say_goodbye("the engine is shutting down", deadline)
         try:
             async with asyncio.timeout(deadline):
@@ -239,6 +250,8 @@ class Engine:
             reasons.append("the engine is shutting down")
         if self._started and self.acceptance.storage_failure is not None:
             reasons.append(f"the store refuses messages: {self.acceptance.storage_failure.message}")
+        if self._started and self.monitor.pressure.level == Level.CRITICAL:
+            reasons.append(f"the engine takes urgent work only: {self.monitor.pressure.because}")
         return reasons
 
     def render_metrics(self, accept: str) -> tuple[str, bytes]:
@@ -277,6 +290,10 @@ class Engine:
         found = self._namespaces.get(namespace)
         return found.instance(agent, key) if found is not None else None
 
+    def _pressure_changed(self, level: Level) -> None:
+        self.acceptance.look_again()
+        self._hibernation.hurry = _HURRY if level > Level.NORMAL else 1.0
+
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters
         counters.commits += stored
@@ -297,6 +314,9 @@ class Engine:
                 "agent_memory": sum(instance.memory.bytes for instance in awake if instance.memory is not None)
             },
             stored_bytes={namespace.name: namespace.quota.stored_bytes for namespace in self._namespaces.values()},
+            pressure_level=self.monitor.pressure.level,
+            pressure_readings=self.monitor.pressure.readings.by_signal(),
+            pressure_refusals=self.acceptance.admission.refused,
             waits={str(reason): count for reason, count in self.waits.counts.items()},
             breakers={
                 (agent.name, handler.name): _BREAKER_STATES[handler.breaker.state(now).value]
@@ -310,7 +330,9 @@ class Engine:
 
     async def _tick_forever(self) -> None:
         while True:
+            due = self.clock.monotonic() + _TICK_SECONDS
             await asyncio.sleep(_TICK_SECONDS)
+            self.monitor.loop_delay = max(0.0, self.clock.monotonic() - due)
             try:
                 self.tick()
                 await self._purge()
@@ -325,6 +347,7 @@ class Engine:
             _safely(callback)
         self.schedules.tick(now)
         self.links.tick(now)
+        self.monitor.tick(now)
         if self._ticking:
             self._hibernation.tick(self._namespaces.values(), now)
         else:

@@ -260,6 +260,12 @@ class Events:
         """Publishes `event`. `done(subscribers, error)` is called once it is stored (durable) or handed to every
         link (volatile), possibly before this returns. Raises AmxError if it cannot be published.
         """
+        if self._acceptance.guarded:
+            durable = event.durability == DURABLE
+            target = f"subscribers of '{event.topic}'"
+            self._acceptance.require_admission(
+                namespace, event.publisher, event.priority, durable=durable, target=target
+            )
         self._check(namespace, event)
         if event.durability == DURABLE:
             commit = Commit(done=_nothing)

@@ -33,6 +33,8 @@ class Hibernation:
         self._counters = counters
         self._walk: Iterator[Instance] = iter(())
         self._rested_at = float("-inf")
+        self.hurry = 1.0
+        """Part of their idle time after which instances sleep already: less than 1 where memory is scarce."""
 
     def tick(self, namespaces: Iterable[Namespace], now: float) -> None:
         """Looks at the next instances; a new round begins a second after the last one ended at the earliest."""
@@ -57,7 +59,7 @@ class Hibernation:
         limit = (agent.active.spec.idle_timeout if agent.active is not None else 0.0) or self._idle_timeout
         memory = instance.memory
         idle = now - instance.last_active
-        if idle >= limit:
+        if idle >= limit * self.hurry:
             if memory is not None and not instance.busy:
                 self._prune(instance, memory, touches=True)
             if self._placement.hibernate(instance):

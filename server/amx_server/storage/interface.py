@@ -219,6 +219,11 @@ class Store(Protocol):
         """Where it stores, for people."""
         ...
 
+    @property
+    def queued_bytes(self) -> int:
+        """Bytes of commits that wait to be stored."""
+        ...
+
     def submit(self, commit: Commit) -> None:
         """Queues a commit; returns at once. See Commit.done. Never raises for reasons of storage."""
         ...

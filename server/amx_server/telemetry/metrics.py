@@ -161,6 +161,12 @@ class EngineGauges:
     """Namespace -> bytes stored."""
     waits: Mapping[str, int] = field(default_factory=dict)
     """Reason -> waits of instances under way."""
+    pressure_level: int = 1
+    """1 normal, 2 elevated, 3 high, 4 critical."""
+    pressure_readings: Mapping[str, float] = field(default_factory=dict)
+    """Signal -> its latest reading."""
+    pressure_refusals: int = 0
+    """Messages and events refused because of pressure since the engine started."""
     breakers: Mapping[tuple[str, str], int] = field(default_factory=dict)
     """(agent name, handler name) -> 0 closed, 1 half open, 2 open. Closed ones may be absent."""
 
@@ -212,6 +218,11 @@ class EngineMetrics(Collector):
         yield _gauge("amx_calls_in_flight", "Calls that have no outcome yet.", gauges.calls_in_flight)
         yield _gauge("amx_dead_letters", "Dead letters held.", gauges.dead_letters)
         yield _gauges("amx_queued_messages", "Messages waiting in mailboxes.", "agent_name", gauges.queued_messages)
+        yield _gauge("amx_pressure_level", "1 normal, 2 elevated, 3 high, 4 critical.", gauges.pressure_level)
+        yield _gauges("amx_pressure_reading", "What makes the pressure.", "signal", gauges.pressure_readings)
+        yield CounterMetricFamily(
+            "amx_pressure_refusals", "Messages and events refused because of pressure.", value=gauges.pressure_refusals
+        )
         yield _gauges("amx_waits", "What instances wait for.", "reason", gauges.waits)
         yield _gauges("amx_stored_bytes", "Bytes stored.", "namespace", gauges.stored_bytes)
         breakers = GaugeMetricFamily(
@@ -271,7 +282,7 @@ def _gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value=value)
 
 
-def _gauges(name: str, text: str, label: str, values: Mapping[str, int]) -> Metric:
+def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
     family = GaugeMetricFamily(name, text, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)
