@@ -8,20 +8,18 @@ import json
 import logging
 import os
 import shlex
-import traceback
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from amx_server.cli.exits import FAILED
 from amx_server.cli.serve import describe, overrides, read_config
 
 if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
-    from amx_engine._link import Link
     from amx_server.api.server import Server
+    from amx_server.cli.hosting.agents import AgentHost
     from amx_server.cli.modules import AgentModules, FileState
     from amx_server.runtime.engine import Engine
 
@@ -55,8 +53,7 @@ def dev(
     ] = None,
 ) -> None:
     """Run an engine and your agents for development: no keys, no services, loopback only."""
-    from amx_engine._errors import DefinitionError
-    from amx_server.cli.modules import AgentModules, ModuleError
+    from amx_server.cli.hosting.loading import loaded
     from amx_server.cli.running import run_engine
 
     changes = {
@@ -68,24 +65,25 @@ def dev(
         "storage.path": str(Path(data_dir) / "amx.db") if data_dir is not None else None,
     }
     settings = read_config(config, changes, strict=False)
-    try:
-        modules = AgentModules(load or ())
-        agents = _compile(modules.load())
-        seen = modules.states()
-    except (ModuleError, DefinitionError) as error:
-        _complain(error)
-        raise typer.Exit(FAILED) from None
+    modules, agents = loaded(load)
+    seen = modules.states()
 
     @contextlib.asynccontextmanager
     async def beside(engine: Engine, server: Server) -> AsyncIterator[None]:
+        from amx_server.cli.hosting.agents import AgentHost
+        from amx_server.security.identity import Identity
+        from amx_server.security.permissions import ROLES
+
+        identity = Identity("amx-dev", "default", ("admin",), ROLES["admin"])
+        patience = min(_HANDLER_PATIENCE_S, settings.shutdown_deadline)
         # What agents log is the developer's business here; what watches their files is not.
         logging.getLogger("watchfiles").setLevel(logging.WARNING)
         with engine.log.standard_logging(logging.INFO):
-            async with _Host(engine, min(_HANDLER_PATIENCE_S, settings.shutdown_deadline)) as host:
+            async with AgentHost(engine, modules, identity, patience) as host:
                 if agents:
                     await host.replace(agents)
                 watching = asyncio.create_task(_watch(modules, host, seen)) if agents and reload else None
-                _greet(server, agents)
+                _greet(server, agents, host)
                 try:
                     yield
                 finally:
@@ -97,53 +95,14 @@ def dev(
     raise typer.Exit(run_engine(settings, beside))
 
 
-class _Host:
-    """The developer's agents, on a link to an engine in the same process. An async context manager."""
-
-    def __init__(self, engine: Engine, patience: float) -> None:
-        """patience: seconds that running handlers have to finish when they are replaced or stopped."""
-        from amx_server.security.identity import Identity
-        from amx_server.security.permissions import ROLES
-
-        self._engine = engine
-        self._patience = patience
-        self._identity = Identity("amx-dev", "default", ("admin",), ROLES["admin"])
-        self._link: Link | None = None
-
-    async def __aenter__(self) -> _Host:
-        return self
-
-    async def __aexit__(self, *exc: object) -> None:
-        if self._link is not None:
-            await self._link.close(self._patience)
-
-    async def replace(self, agents: list[HostedAgent]) -> None:
-        """Hosts `agents` instead of what is hosted now: the new link takes new messages while the old one drains.
-
-        Raises AmxError when the engine refuses them; the old ones are hosted then as before.
-        """
-        from amx_engine._link import Link
-        from amx_engine._transport import EmbeddedConnector
-        from amx_server.runtime.services import services
-
-        lent = services(self._engine, self._identity.namespace)
-        link = Link(EmbeddedConnector(lambda: self._engine.open_link(self._identity), services=lent), agents)
-        try:
-            await link.open(0)
-        except BaseException:
-            await link.close(0)
-            raise
-        old, self._link = self._link, link
-        if old is not None:
-            await old.close(self._patience)
-
-
-async def _watch(modules: AgentModules, host: _Host, seen: dict[str, FileState]) -> None:
+async def _watch(modules: AgentModules, host: AgentHost, seen: dict[str, FileState]) -> None:
     """Reloads when a source file of the developer's is no longer as it was `seen`.
 
     A change that does not work leaves the old agents in place.
     """
     import watchfiles
+
+    from amx_server.cli.hosting.loading import compiled, complain
 
     # Notifications only wake us: what changed before they began, or on a file system without them, is noticed as well.
     async for _ in watchfiles.awatch(
@@ -160,10 +119,10 @@ async def _watch(modules: AgentModules, host: _Host, seen: dict[str, FileState])
         if not changed:
             continue
         try:
-            await host.replace(_compile(modules.reload()))
+            await host.replace(compiled(modules.reload()))
         except Exception as error:
             # Whatever a developer's code does, the next change may mend it.
-            _complain(error)
+            complain(error)
             typer.echo("amx: the agents stay as they were until the next change", err=True)
         else:
             names = ", ".join(sorted(map(os.path.basename, changed)))
@@ -171,27 +130,10 @@ async def _watch(modules: AgentModules, host: _Host, seen: dict[str, FileState])
         seen = {**modules.states(), **seen}
 
 
-def _compile(agents: list[object]) -> list[HostedAgent]:
-    """What the engine hosts. Raises DefinitionError, which names the culprit and the cure."""
-    from amx_engine._definition import HostedAgent
-
-    return [HostedAgent.of(agent) for agent in agents]
-
-
-def _complain(error: Exception) -> None:
-    """Prints what is wrong with a module, with the traceback into it if there is one."""
-    typer.echo(f"amx: {error}", err=True)
-    cause = error.__cause__
-    if cause is not None and not isinstance(cause, ModuleNotFoundError):
-        lines = traceback.format_exception(cause)
-        # The frames of the import machinery say nothing about the developer's module.
-        typer.echo("".join(line for line in lines if "importlib" not in line), err=True)
-
-
 # --- first words -----------------------------------------------------------------------------------------------------
 
 
-def _greet(server: Server, agents: list[HostedAgent]) -> None:
+def _greet(server: Server, agents: list[HostedAgent], host: AgentHost) -> None:
     typer.echo(describe(server))
     if not agents:
         typer.echo("No agents yet. Write some in agents.py, then: amx dev --load agents")
@@ -199,6 +141,9 @@ def _greet(server: Server, agents: list[HostedAgent]) -> None:
         return
     definitions = [agent.definition for agent in agents]
     typer.echo("Agents: " + ", ".join(f"{definition.name} {definition.version}" for definition in definitions))
+    if host.helped:
+        processes = f"{len(host.helpers)} helper process{'es' if len(host.helpers) > 1 else ''}"
+        typer.echo(f"In {processes}: " + ", ".join(agent.name for agent in host.helped))
     for definition in definitions:
         command = first_command(definition)
         if command:

@@ -32,12 +32,15 @@ class AgentModules:
         """names: `package.module`, or a path of a .py file. folder: where they are looked for first; the working
         directory by default.
         """
-        self._folder = (folder or Path.cwd()).resolve()
+        self.names = tuple(names)
+        """As they were given."""
+        self.folder = (folder or Path.cwd()).resolve()
+        """Where they are looked for first."""
         # Compiled files are told apart by second and size: two changes within a second would look like none.
         sys.dont_write_bytecode = True
-        if str(self._folder) not in sys.path:
-            sys.path.insert(0, str(self._folder))
-        self._names = [self._module_name(name) for name in names]
+        if str(self.folder) not in sys.path:
+            sys.path.insert(0, str(self.folder))
+        self._names = [self._module_name(name) for name in self.names]
 
     def load(self) -> list[object]:
         """Imports the modules and returns their agents, in the order they are written.
@@ -53,7 +56,7 @@ class AgentModules:
                 if error.name is not None and not name.startswith(error.name):
                     raise ModuleError(f"'{name}' imports '{error.name}', which is not installed") from error
                 raise ModuleError(
-                    f"there is no module '{name}' in {self._folder} nor on Python's path;"
+                    f"there is no module '{name}' in {self.folder} nor on Python's path;"
                     " name it as in an import statement, or by its file"
                 ) from error
             except Exception as error:
@@ -106,7 +109,7 @@ class AgentModules:
         if module.__name__ in self._names:
             return True
         path = Path(file).resolve()
-        if self._folder not in path.parents or any(root in path.parents for root in _installed_folders()):
+        if self.folder not in path.parents or any(root in path.parents for root in _installed_folders()):
             return False
         # The engine itself may be run from the folder it is developed in.
         return module.__name__.partition(".")[0] not in ("amx", "amx_engine", "amx_server")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,14 +30,39 @@ def serve(
         list[str] | None,
         typer.Option("--set", "-s", metavar="SECTION.FIELD=VALUE", help="Overrides the configuration; repeatable."),
     ] = None,
+    load: Annotated[
+        list[str] | None,
+        typer.Option("--load", "-l", metavar="MODULE", help="Module or .py file with agents; may be repeated."),
+    ] = None,
 ) -> None:
-    """Run an engine until SIGTERM or SIGINT.
+    """Run an engine until SIGTERM or SIGINT, and the agents of modules with it.
 
     Settings come from the file, then from AMX__SECTION__FIELD in the environment, then from --set.
     """
+    from amx_server.cli.hosting.agents import AgentHost
+    from amx_server.cli.hosting.loading import loaded
     from amx_server.cli.running import run_engine
+    from amx_server.security.identity import Identity
+    from amx_server.security.permissions import ROLES
 
-    raise typer.Exit(run_engine(read_config(config, overrides(setting), strict=True), _announce))
+    settings = read_config(config, overrides(setting), strict=True)
+    identity = Identity("amx-serve", "default", ("worker",), ROLES["worker"])
+    hosting = loaded(load) if load else None
+
+    @contextlib.asynccontextmanager
+    async def beside(engine: Engine, server: Server) -> AsyncIterator[None]:
+        async with contextlib.AsyncExitStack() as stack:
+            if hosting is None:
+                stack.enter_context(engine.log.standard_logging())
+            else:
+                modules, agents = hosting
+                stack.enter_context(engine.log.standard_logging(logging.INFO))
+                host = AgentHost(engine, modules, identity, settings.shutdown_deadline)
+                await (await stack.enter_async_context(host)).replace(agents)
+            typer.echo(describe(server))
+            yield
+
+    raise typer.Exit(run_engine(settings, beside))
 
 
 def read_config(path: str | None, changes: dict[str, Any], *, strict: bool) -> EngineConfig:
@@ -66,13 +92,6 @@ def overrides(settings: list[str] | None) -> dict[str, Any]:
             usage(f"--set '{text}' is not SECTION.FIELD=VALUE")
         changes[name] = parse_setting(value)
     return changes
-
-
-@contextlib.asynccontextmanager
-async def _announce(engine: Engine, server: Server) -> AsyncIterator[None]:
-    with engine.log.standard_logging():
-        typer.echo(describe(server))
-        yield
 
 
 def describe(server: Server) -> str:

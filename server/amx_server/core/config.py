@@ -388,6 +388,14 @@ class AgentsConfig(_Section):
     difference named."""
 
 
+class SchedulerConfig(_Section):
+    """How work is spread over the machine."""
+
+    processes: int | None = Field(default=None, ge=0, le=1024)
+    """Helper processes for loaded agents with a handler whose `execution` is `process`; none: one for each core but
+    one, at least one. 0: such handlers run on threads of the engine's process."""
+
+
 class EngineConfig(_Section):
     """Everything that can be set. `EngineConfig()` is a working engine on loopback."""
 
@@ -419,6 +427,8 @@ class EngineConfig(_Section):
     """What the engine says about itself."""
     agents: AgentsConfig = AgentsConfig()
     """How agent definitions change."""
+    scheduler: SchedulerConfig = SchedulerConfig()
+    """How work is spread over the machine."""
     shutdown_deadline: Duration = 30.0
     """Seconds from the wish to stop until the engine stops, finished or not."""
 
