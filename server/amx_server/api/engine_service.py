@@ -11,6 +11,7 @@ import grpc.aio
 from google.protobuf.message import Message as ProtoMessage
 
 from amx.v1 import common_pb2, engine_pb2, message_pb2
+from amx_server.api.lifecycle_rpcs import LifecycleRpcs
 from amx_server.api.memory_rpcs import MemoryRpcs
 from amx_server.api.paging import page_token, token_number, token_parts
 from amx_server.api.rpcs import Context, Rpcs, StreamedRpc, UnaryRpc
@@ -118,7 +119,7 @@ class EngineService:
     def __init__(self, engine: Engine, authenticate: Callable[[Context], Identity]) -> None:
         self._engine = engine
         self._authenticate = authenticate
-        self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine),)
+        self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine), LifecycleRpcs(engine))
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server."""

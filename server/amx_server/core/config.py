@@ -305,6 +305,13 @@ class IoSettings(_Section):
     """By the name that agents use; the keys of each are in [io.md](io.md#providers-in-the-configuration)."""
 
 
+class SupervisionConfig(_Section):
+    """How fast supervisors restart their children."""
+
+    restarts_per_second: float = Field(default=500.0, gt=0)
+    """Restarts begun per second, of all supervisors together; the others wait."""
+
+
 class QuotaConfig(_Section):
     """What one namespace may use."""
 
@@ -417,6 +424,8 @@ class EngineConfig(_Section):
     """When a failing handler is given a rest."""
     io: IoSettings = IoSettings()
     """What agents ask of the world outside."""
+    supervision: SupervisionConfig = SupervisionConfig()
+    """How fast failing instances are restarted."""
     quotas: QuotasConfig = QuotasConfig()
     """What namespaces may use."""
     admission: AdmissionConfig = AdmissionConfig()

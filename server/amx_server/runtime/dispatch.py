@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from amx_server.runtime.events import Events
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.monitors import Monitors
+    from amx_server.runtime.scheduling.supervision import Supervision
 
 log = get_logger(__name__)
 
@@ -52,6 +53,7 @@ class Dispatcher:
     monitors: Monitors
     effects: EffectsStage
     events: Events
+    supervision: Supervision
 
     def __init__(
         self,
@@ -163,6 +165,8 @@ class Dispatcher:
         running = instance.running
         if instance.loading:
             return
+        if instance.barred is not None and self._is_barred(instance, running):
+            return
         if running is not None:
             if running.link is None and not running.done:
                 # It had the instance to itself when its link was lost: it goes first.
@@ -195,6 +199,12 @@ class Dispatcher:
                 self._admit(inv, link, self._now())
         if not mailbox:
             instance.mailbox = None
+
+    def _is_barred(self, instance: Instance, running: Invocation | None) -> bool:
+        """Does the engine's own work at a barred instance that runs nothing. Returns whether it is barred still."""
+        if instance.operations is not None and (running is None or running.link is None):
+            self._operate(instance)
+        return instance.barred is not None
 
     def _admit(self, inv: Invocation, link: LinkSession, now: float) -> None:
         """Runs the invocation unless its circuit is open: then stored messages wait for it, others are answered."""
@@ -562,7 +572,7 @@ class Dispatcher:
             failure.source = f"{instance.address}#{inv.handler.name}"
         breaker = inv.handler.breaker
         if breaker is not None:
-            if failure.code in _NOT_THE_HANDLERS_FAULT:
+            if failure.code in _NOT_THE_HANDLERS_FAULT or self._answers_for_itself(inv):
                 breaker.abandoned()
             elif breaker.failed(now):
                 log.warning(
@@ -601,7 +611,15 @@ class Dispatcher:
         self.end(inv)
         if sink is not None:
             sink.fail(failure)
+        if failure.code not in _NOT_THE_HANDLERS_FAULT:
+            self.supervision.failed(inv.instance, failure)
         self._free(inv, link)
+
+    def _answers_for_itself(self, inv: Invocation) -> bool:
+        """Whether a failure is between the instance and its supervisor: others of its agent must not rest for it.
+        A circuit breaker that the handler declares counts all the same.
+        """
+        return not inv.handler.spec.breaker.ByteSize() and self.supervision.covers(inv.instance)
 
     def finish_stored(self, inv: Invocation, state: MessageState, failure: common_pb2.Failure | None) -> None:
         """Writes down how a stored message ended, until it is on disk."""
@@ -794,14 +812,17 @@ class Dispatcher:
         if caller_waits or not inv.seq:
             breaker = inv.handler.breaker
             limit = inv.handler.spec.timeout
+            # The handler's own time is up, or only the patience of this caller.
+            own = bool(inv.link is not None and limit and now >= inv.started + limit)
             if breaker is not None and inv.link is not None:
-                # The handler's own time is up, or only the patience of this caller.
-                if limit and now >= inv.started + limit:
+                if own and not self._answers_for_itself(inv):
                     breaker.failed(now)
                 else:
                     breaker.abandoned()
             self._cancel_running(inv, "deadline exceeded")
             self._answer_early(inv, failure, MessageState.FAILED)
+            if own:
+                self.supervision.failed(inv.instance, failure)
             return
         # A durable message whose attempt took too long: the attempt ends, the message may have another.
         link = inv.link
@@ -892,11 +913,76 @@ class Dispatcher:
             inv.priority = message.priority
         self.enqueue(inv)
 
+    # --- stopping what an instance runs ------------------------------------------------------------------------------
+
+    def running(self, instance: Instance) -> list[Invocation]:
+        """What handlers of the instance work on now. What they did and is being stored has happened: it is not here."""
+        agent = instance.agent
+        found = [] if instance.running is None else [instance.running]
+        if instance.concurrent:
+            links = {host for version in agent.versions.values() for host in version.hosts}
+            if instance.link is not None:
+                links.add(instance.link)
+            found += [
+                inv for link in links for inv in link.running.values() if inv.concurrent and inv.instance is instance
+            ]
+        return [inv for inv in found if inv.link is not None and inv.link.running.get(inv.id) is inv]
+
+    def interrupt(self, inv: Invocation, reason: str) -> None:
+        """Stops one of `running`: what it did is void, and its message runs again as soon as the instance may start
+        something, before what waits. That is no attempt. The caller has barred the instance.
+
+        A message whose reader has had chunks cannot run again: it fails with INSTANCE_STOPPED.
+        """
+        if not self._stop_attempt(inv, reason):
+            return
+        if inv.chunks:
+            self._fail_for_good(inv, stopped(inv.instance, reason).to_failure(), None)
+            return
+        if inv.handler.breaker is not None:
+            inv.handler.breaker.abandoned()
+        inv.attempt -= 1
+        inv.link = None
+        if inv.deadline:
+            inv.token = self.deadlines.add(inv, inv.deadline)
+        if inv.concurrent:
+            inv.instance.concurrent -= 1
+            self.enqueue(inv)
+
+    def kill(self, inv: Invocation, error: AmxError, *, last: bool) -> None:
+        """Stops one of `running`: its attempt has failed with `error`. last: there is no other attempt."""
+        if not self._stop_attempt(inv, error.message):
+            return
+        if last:
+            self._fail_for_good(inv, error.to_failure(), None)
+        else:
+            self._attempt_failed(inv, error.to_failure(), None)
+
+    def _stop_attempt(self, inv: Invocation, reason: str) -> bool:
+        """Cancels the handler and takes its instance off the link: whatever it still says is void. False: it had
+        ended before and only its handler went on; that is all.
+        """
+        link = inv.link
+        assert link is not None
+        self._cancel_running(inv, reason)
+        inv.cancelling = False
+        self._detach(inv, link)
+        self._settled(inv)
+        if inv.done:
+            self._free(inv, link)
+            return False
+        inv.id = next(self._ids)  # the old one belongs to the handler that has not stopped
+        return True
+
+    def refuse(self, inv: Invocation, error: AmxError) -> None:
+        """Ends a message that waits: it fails; a stored one-way message becomes a dead letter."""
+        self._answer_early(inv, error.to_failure(), MessageState.FAILED if inv.sink is not None else MessageState.DEAD)
+
     # --- work inside the engine that needs an instance to itself -----------------------------------------------------
 
     def operate(self, agent: Agent, key: str, operation: Callable[[Instance], None]) -> None:
-        """Runs `operation` when no handler of the instance runs and its memory is loaded, before its next message.
-        Needs no link.
+        """Runs `operation` when no handler of the instance runs and its memory is loaded, before its next message;
+        concurrent handlers may run, unless the instance is barred. Needs no link.
         """
         instance = self._placement.wake(agent, key, self._now())
         if instance.operations is None:
@@ -906,15 +992,15 @@ class Dispatcher:
 
     def _operate(self, instance: Instance) -> bool:
         """Runs what waits for the idle instance. Returns whether it is idle afterwards."""
-        if instance.delivering or self._placement.needs_memory(instance):
+        if instance.delivering or (instance.barred is not None and instance.concurrent):
             return False
         operations, instance.operations = instance.operations, None
         while operations:
-            operations.popleft()(instance)
-            if instance.delivering:  # it is being stored
-                instance.operations = operations or None
+            if instance.delivering or self._placement.needs_memory(instance):  # it is being stored; it begins anew
+                instance.operations = operations
                 return False
-        return True
+            operations.popleft()(instance)
+        return not instance.delivering
 
     def hold(self, instance: Instance) -> None:
         """Keeps the next message from running until `release`: something is being stored that it must not see early."""
@@ -923,7 +1009,9 @@ class Dispatcher:
     def release(self, instance: Instance) -> None:
         """Ends one `hold`."""
         instance.delivering -= 1
-        if not instance.delivering and (instance.mailbox is not None or instance.operations is not None):
+        if not instance.delivering and (
+            instance.mailbox is not None or instance.operations is not None or instance.running is not None
+        ):
             self.advance(instance)
 
 
@@ -933,6 +1021,16 @@ def memory_not_held(instance: Instance) -> AmxError:
         errors.ABORTED,
         "MEMORY_NOT_HELD",
         f"the memory of {instance.address} was read anew while its handler ran; what it changed is void",
+        retryable=True,
+    )
+
+
+def stopped(instance: Instance, reason: str) -> AmxError:
+    """An attempt was ended on purpose."""
+    return AmxError(
+        errors.CANCELLED,
+        "INSTANCE_STOPPED",
+        f"what {instance.address} was doing was stopped: {reason}; the same call may succeed later",
         retryable=True,
     )
 

@@ -34,8 +34,10 @@ from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
+from amx_server.runtime.scheduling.lifecycle import Lifecycle
 from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
 from amx_server.runtime.scheduling.pressure import Level
+from amx_server.runtime.scheduling.supervision import Supervision
 from amx_server.runtime.scheduling.waits import IoWaits, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
@@ -101,6 +103,7 @@ class Engine:
             await self._stack.enter_async_context(self.io)
             for name, settings in self.config.io.providers.items():
                 await self.io.add(*provider(name, settings, self.clock))
+            await self._stack.enter_async_context(self.lifecycle)
             await self._restore()
         except BaseException:
             await self._stack.aclose()
@@ -129,6 +132,11 @@ class Engine:
         self.acceptance = Acceptance(config, clock, store, self._timers, self.placement, self.dispatcher)
         self.events = Events(config, clock, store, self.placement, self.dispatcher, self.acceptance)
         self.schedules = Schedules(clock, store, self.acceptance)
+        self.lifecycle = Lifecycle(clock, store, self.placement, self.dispatcher)
+        self.supervision = Supervision(
+            config.supervision, clock, self.lifecycle, self.acceptance, self.events, counters
+        )
+        self.lifecycle.supervision = self.dispatcher.supervision = self.supervision
         self.registry = Registry(
             config,
             clock,
@@ -138,11 +146,12 @@ class Engine:
             self.dispatcher,
             self.events,
             self.schedules,
+            self.supervision,
             self.metrics,
         )
         self.broadcasts = Broadcasts(self.acceptance)
         self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
-        self.queries = Queries(clock, store)
+        self.queries = Queries(clock, store, self.supervision)
         self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
         effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules)
         self.dispatcher.effects = self.events.effects = effects
@@ -174,6 +183,8 @@ class Engine:
         rows = await self.store.schedules()
         for name, definitions in agents.items():
             self.registry.restore(self.namespace(name), definitions, [r for r in rows if r.namespace == name])
+        for suspension in await self.store.suspensions():
+            self.lifecycle.restore(self.namespace(suspension.namespace), suspension)
         for subscription in await self.store.subscriptions():
             self.events.restore(self.namespace(subscription.namespace), subscription)
         for name, size in (await self.store.stored_bytes()).items():
@@ -346,6 +357,7 @@ class Engine:
         for callback in self._timers.expired(now):
             _safely(callback)
         self.schedules.tick(now)
+        self.supervision.tick(now)
         self.links.tick(now)
         self.monitor.tick(now)
         if self._ticking:

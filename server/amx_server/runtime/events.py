@@ -535,17 +535,7 @@ class Events:
         link = self._placement.slot(instance)
         if link is None:
             return False
-        item = link.outbox.add(64)
-        activate = item.activate
-        activate.instance.agent = group.agent.name
-        activate.instance.key = instance.key
-        activate.epoch = instance.epoch
-        memory = instance.memory
-        if memory is not None:
-            activate.memory_version = memory.version
-            activate.memory.SetInParent()
-            memory.image(group.agent.memories, self._clock.now_ms(), activate.memory)
-            instance.link_version = memory.version
+        self._placement.activate(instance, link)
         return True
 
     def _send(self, link: LinkSession, delivery: Delivery) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from amx.v1 import common_pb2, message_pb2
@@ -183,6 +184,7 @@ class Agent:
         "queued",
         "ready",
         "restored",
+        "suspended",
         "versions",
     )
 
@@ -196,9 +198,28 @@ class Agent:
         self.memories: Mapping[str, MemorySpec] = {}  # of the active version
         self.instances: dict[str, Instance] = {}
         self.hibernated: dict[str, float] = {}  # key -> monotonic second of its last message
+        self.suspended: dict[str, Suspension] = {}  # key -> why; awake or not, they start nothing
         self.ready: ReadyQueue[Instance] = ReadyQueue()  # instances with a message and no slot to run it in
         self.queued = 0  # messages in mailboxes
         self.restored = False  # known from an earlier run or process, and no link has hosted it since: it is waited for
+
+
+@dataclass(frozen=True, slots=True)
+class Suspension:
+    """Why an instance is kept from running, and since when (milliseconds since the Unix epoch)."""
+
+    reason: str
+    at_ms: int
+
+
+class Bar:
+    """Keeps an instance from starting anything. count: of those who want that; version: that it was placed with."""
+
+    __slots__ = ("count", "version")
+
+    def __init__(self, version: AgentVersion | None) -> None:
+        self.count = 1
+        self.version = version
 
 
 class Instance:
@@ -206,6 +227,7 @@ class Instance:
 
     __slots__ = (
         "agent",
+        "barred",
         "concurrent",
         "delivering",
         "epoch",
@@ -235,6 +257,7 @@ class Instance:
         self.epoch = 0
         self.memory: InstanceMemory | None = None
         self.loading = False  # its memory is being read
+        self.barred: Bar | None = None  # it may start nothing: it is suspended, being killed, moved, restarted
         self.storing = 0  # messages to it that are on their way to disk
         self.link_version = -1  # memory version its link holds; -1: none
         self.last_active = 0.0

@@ -12,7 +12,7 @@ from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, exhausted
 from amx_server.memory.instance_memory import InstanceMemory
-from amx_server.runtime.instances import Agent, Instance
+from amx_server.runtime.instances import Agent, Bar, Instance
 from amx_server.runtime.timers import Timers
 from amx_server.storage.interface import Store
 from amx_server.telemetry.logs import get_logger
@@ -58,6 +58,8 @@ class Placement:
                 )
             instance = agent.instances[key] = Instance(agent, key)
             instance.last_active = now
+            if agent.suspended and key in agent.suspended:
+                instance.barred = Bar(None)
             if agent.hibernated.pop(key, None) is not None:
                 self._counters.wakes += 1
             self.instances += 1
@@ -68,6 +70,8 @@ class Placement:
         if instance.busy or instance.storing or instance.loading or instance.mailbox or instance.operations:
             return False
         agent = instance.agent
+        if instance.barred is not None and instance.barred.count > (instance.key in agent.suspended):
+            return False  # somebody is at work on it
         del agent.instances[instance.key]
         self.instances -= 1
         kept = self._config.instances.hibernated_kept
@@ -88,6 +92,45 @@ class Placement:
         instance.epoch = 0
         instance.link_version = -1
 
+    def bar(self, instance: Instance) -> None:
+        """Keeps the instance from starting anything until as many `unbar` as `bar` have come. What runs goes on."""
+        if instance.barred is None:
+            instance.barred = Bar(instance.version)
+            instance.version = None  # which closes the short ways to its link, here and in `events`
+        else:
+            instance.barred.count += 1
+
+    def unbar(self, instance: Instance) -> None:
+        """Takes one `bar` back. Follow with `Dispatcher.advance`."""
+        bar = instance.barred
+        assert bar is not None
+        bar.count -= 1
+        if not bar.count:
+            instance.version = bar.version
+            instance.barred = None
+
+    def move(self, instance: Instance, link: LinkSession) -> None:
+        """Places a barred instance that runs nothing on `link`, which hosts the active version of its agent."""
+        assert instance.barred is not None
+        self.leave(instance)
+        instance.link = link
+        instance.barred.version = instance.agent.active
+        instance.epoch = next(self._epochs)
+
+    def activate(self, instance: Instance, link: LinkSession) -> None:
+        """Tells `link`, where the instance is placed, of it, and brings its memory there."""
+        item = link.outbox.add(64)
+        activate = item.activate
+        activate.instance.agent = instance.agent.name
+        activate.instance.key = instance.key
+        activate.epoch = instance.epoch
+        memory = instance.memory
+        if memory is not None:
+            activate.memory_version = memory.version
+            activate.memory.SetInParent()  # present even if there is nothing in it
+            memory.image(instance.agent.memories, self._clock.now_ms(), activate.memory)
+            instance.link_version = memory.version
+
     def slot(self, instance: Instance) -> LinkSession | None:
         """The link that may run a message of this instance now, placing the instance if need be; None if there is
         none with credit: the agent's ready queue is served when one has.
@@ -104,6 +147,8 @@ class Placement:
             and (not link.in_flight or not active.spec.computes or _in_use(instance))
         ):
             return link
+        if instance.barred is not None:
+            return None
         hosts = active.hosts
         size = len(hosts)
         first = active.turn

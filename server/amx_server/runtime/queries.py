@@ -11,6 +11,7 @@ from amx_server.core.clock import Clock
 from amx_server.core.errors import not_found
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
+from amx_server.runtime.scheduling.supervision import Supervision
 from amx_server.runtime.versions import precedence
 from amx_server.storage.interface import MessageState, Store, StoredMessage
 
@@ -34,9 +35,10 @@ def page_size(asked: int) -> int:
 class Queries:
     """Listings and descriptions of one engine."""
 
-    def __init__(self, clock: Clock, store: Store) -> None:
+    def __init__(self, clock: Clock, store: Store, supervision: Supervision) -> None:
         self._clock = clock
         self._store = store
+        self._supervision = supervision
 
     # --- agents ------------------------------------------------------------------------------------------------------
 
@@ -85,7 +87,17 @@ class Queries:
             info.state = engine_pb2.INSTANCE_STATE_QUEUED
         else:
             info.state = engine_pb2.INSTANCE_STATE_IDLE
+        self._complete(info, instance.agent, instance.key)
         return info
+
+    def _complete(self, info: engine_pb2.InstanceInfo, agent: Agent, key: str) -> None:
+        """What is known of instances whether they are awake or not."""
+        info.supervisor = self._supervision.supervisor_of(agent, key)
+        suspension = agent.suspended.get(key)
+        if suspension is not None:
+            info.suspended_because = suspension.reason
+            if info.state != engine_pb2.INSTANCE_STATE_RUNNING:  # it may end
+                info.state = engine_pb2.INSTANCE_STATE_SUSPENDED
 
     async def instances(
         self,
@@ -100,6 +112,7 @@ class Queries:
         agents = [a for a in namespace.agents.values() if not agent or a.name == agent]
         addresses = {(a.name, key) for a in agents for key in a.instances}
         addresses.update((a.name, key) for a in agents for key in a.hibernated)
+        addresses.update((a.name, key) for a in agents for key in a.suspended)
         addresses.update(asleep)
         found: list[engine_pb2.InstanceInfo] = []
         for name, key in sorted(addresses):
@@ -122,15 +135,17 @@ class Queries:
         info.instance.agent = agent
         info.instance.key = key
         known = namespace.agents.get(agent)
-        since = known.hibernated.get(key) if known else None
-        if since is not None:
-            info.idle_ms = max(0, int((self._clock.monotonic() - since) * 1000))
+        if known is not None:
+            since = known.hibernated.get(key)
+            if since is not None:
+                info.idle_ms = max(0, int((self._clock.monotonic() - since) * 1000))
+            self._complete(info, known, key)
         return info
 
     async def require_instance(self, namespace: Namespace, agent: str, key: str) -> engine_pb2.InstanceInfo:
         """One instance. Raises AmxError INSTANCE_UNKNOWN if it is neither awake nor remembered."""
         known = namespace.agents.get(agent)
-        if known is not None and (key in known.instances or key in known.hibernated):
+        if known is not None and (key in known.instances or key in known.hibernated or key in known.suspended):
             return self.instance(namespace, agent, key)
         if await self._store.memory(namespace.name, agent, key):
             return self.instance(namespace, agent, key)

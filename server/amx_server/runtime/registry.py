@@ -28,6 +28,7 @@ from amx_server.telemetry.metrics import EngineMetrics
 if TYPE_CHECKING:
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.schedules import Schedules
+    from amx_server.runtime.scheduling.supervision import Supervision
 
 log = get_logger(__name__)
 
@@ -47,6 +48,7 @@ class Registry:
         dispatcher: Dispatcher,
         events: Events,
         schedules: Schedules,
+        supervision: Supervision,
         metrics: EngineMetrics,
     ) -> None:
         self._config = config
@@ -57,6 +59,7 @@ class Registry:
         self._dispatcher = dispatcher
         self._events = events
         self._schedules = schedules
+        self._supervision = supervision
         self._metrics = metrics
         self._expected: dict[Agent, float] = {}  # monotonic second until which agents without hosts are waited for
         delivery, breaker = config.delivery, config.breaker
@@ -291,6 +294,7 @@ class Registry:
                 members.remove(agent)
         self._events.declare(agent)
         self._schedules.declare(agent)
+        self._supervision.declare(agent)
         self._acceptance.place(agent)
         if before is not None:
             log.info("agent_version_active", agent=agent.name, version=name, before=before.spec.version)

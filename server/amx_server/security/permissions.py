@@ -8,6 +8,7 @@ from collections.abc import Iterable
 AGENTS_REGISTER = "agents:register"
 AGENTS_READ = "agents:read"
 AGENTS_WRITE = "agents:write"
+INSTANCES_WRITE = "instances:write"
 MESSAGES_SEND = "messages:send"
 EVENTS_PUBLISH = "events:publish"
 EVENTS_SUBSCRIBE = "events:subscribe"
@@ -26,8 +27,9 @@ LOGS_READ = "logs:read"
 # What each permission allows, for people. Applications add their own names in `requires_permission`.
 PERMISSIONS: dict[str, str] = {
     AGENTS_REGISTER: "host agents on a link",
-    AGENTS_READ: "list and describe agents and instances",
+    AGENTS_READ: "list and describe agents, instances and supervisors",
     AGENTS_WRITE: "choose the version of an agent that takes new messages",
+    INSTANCES_WRITE: "spawn, suspend, resume, migrate and kill instances",
     MESSAGES_SEND: "send messages to agents, one-way or for a reply",
     EVENTS_PUBLISH: "publish events",
     EVENTS_SUBSCRIBE: "receive events",

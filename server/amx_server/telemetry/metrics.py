@@ -139,6 +139,8 @@ class EngineCounters:
     links_resumed: int = _counter("Lost links that were taken up again.")
     links_lost: int = _counter("Links that ended without saying so.")
     schedule_runs: int = _counter("Occurrences of schedules that ran.")
+    instance_restarts: int = _counter("Instances that their supervisors restarted.")
+    supervisors_gave_up: int = _counter("Times a supervisor restarted a child no more.")
 
 
 @dataclass(slots=True)

@@ -172,7 +172,7 @@ export type SupervisorPolicy = Message<"amx.v1.SupervisorPolicy"> & {
   withinMs: bigint;
 
   /**
-   * Longest wait between restarts of one child, in milliseconds; the wait doubles from 100. 0: 30,000.
+   * Longest wait before a restart, in milliseconds; it doubles from 100 while restarts do not last. 0: 30,000.
    *
    * @generated from field: uint64 max_backoff_ms = 5;
    */
@@ -200,7 +200,7 @@ export type SupervisedChild = Message<"amx.v1.SupervisedChild"> & {
   agent: string;
 
   /**
-   * Instance key; `*`: every instance of the agent, each for itself; empty: `default`.
+   * Instance key; `*`: every instance of the agent, each for itself, with a count of its own; empty: `default`.
    *
    * @generated from field: string key = 2;
    */
@@ -692,21 +692,21 @@ export enum RestartType {
   UNSPECIFIED = 0,
 
   /**
-   * Whenever it ended: it failed for good, was killed, or its link was lost.
+   * Whenever it ended: a message to it failed for good through its own fault, or it was killed.
    *
    * @generated from enum value: RESTART_TYPE_PERMANENT = 1;
    */
   PERMANENT = 1,
 
   /**
-   * When it failed or its link was lost, not when it was killed on purpose.
+   * When it failed, not when it was killed on purpose.
    *
    * @generated from enum value: RESTART_TYPE_TRANSIENT = 2;
    */
   TRANSIENT = 2,
 
   /**
-   * Never.
+   * Never, nor when others are.
    *
    * @generated from enum value: RESTART_TYPE_TEMPORARY = 3;
    */

@@ -669,7 +669,7 @@ export type InstanceInfo = Message<"amx.v1.InstanceInfo"> & {
   suspendedBecause: string;
 
   /**
-   * Address of its supervisor; empty: none.
+   * Name of the agent that supervises it; empty: none.
    *
    * @generated from field: string supervisor = 11;
    */
@@ -2629,7 +2629,7 @@ export type SuspendInstanceRequest = Message<"amx.v1.SuspendInstanceRequest"> & 
   reason: string;
 
   /**
-   * Cancel what runs; false: it may end.
+   * Stop what runs, to run again from its beginning after a resume; false: it may end.
    *
    * @generated from field: bool cancel_running = 3;
    */
@@ -2727,7 +2727,7 @@ export type MigrateInstanceRequest = Message<"amx.v1.MigrateInstanceRequest"> & 
   instance?: InstanceRef | undefined;
 
   /**
-   * The link; empty: the one that hosts the agent and has most room.
+   * The link; empty: the one that hosts the agent and has most room, of those that it is not on.
    *
    * @generated from field: string link_id = 2;
    */
@@ -2882,7 +2882,7 @@ export type SupervisorInfo = Message<"amx.v1.SupervisorInfo"> & {
   policy?: SupervisorPolicy | undefined;
 
   /**
-   * Its children that were ever restarted or suspended.
+   * Its children that ended at least once; those with the latest news first, at most 1,000.
    *
    * @generated from field: repeated amx.v1.SupervisedInstance children = 3;
    */
