@@ -37,6 +37,7 @@ from amx_engine._result import ProcessingResult
 from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
 from amx_engine._run import run
 from amx_engine._schema import Int64
+from amx_engine._supervision import Child, Supervisor
 
 if TYPE_CHECKING:
     from amx_engine._client import AmxEngine
@@ -50,6 +51,7 @@ __all__ = [
     "AmxError",
     "BaseMessageRouter",
     "BasePerformanceMonitor",
+    "Child",
     "CircuitBreaker",
     "Context",
     "DefinitionError",
@@ -68,6 +70,7 @@ __all__ = [
     "Receipt",
     "Retry",
     "Scope",
+    "Supervisor",
     "capability",
     "current_context",
     "error_handler",

@@ -15,6 +15,7 @@ from amx.v1 import agent_pb2
 from amx_engine._context import Missed, make_schedule
 from amx_engine._errors import DefinitionError
 from amx_engine._message import milliseconds
+from amx_engine._supervision import Supervisor
 
 C = TypeVar("C", bound=type)
 F = TypeVar("F", bound=Callable[..., Any])
@@ -90,6 +91,7 @@ class ClassNote:
     idle_timeout_ms: int
     mailbox_capacity: int
     order: int
+    supervisor: Supervisor | None
     # Names visible where the class was written, to resolve annotations of classes made inside functions.
     scope: Mapping[str, Any]
 
@@ -121,7 +123,7 @@ class ClassDecorator:
     name: unique in the namespace; the class's name unless given. version: semantic version; the highest connected one
     takes new messages. description: one paragraph; the docstring's first unless given. groups, labels: for broadcasts.
     idle_timeout: before an instance hibernates. mailbox_capacity: messages that may wait per instance. order: routers
-    and monitors with higher ones are asked first. Use it bare, or with keywords.
+    and monitors with higher ones are asked first. supervisor: whom it keeps running. Use it bare, or with keywords.
     """
 
     def __init__(self, kind: agent_pb2.AgentKind, spelling: str) -> None:
@@ -144,6 +146,7 @@ class ClassDecorator:
         idle_timeout: timedelta | str | None = None,
         mailbox_capacity: int = 0,
         order: int = 0,
+        supervisor: Supervisor | None = None,
     ) -> Callable[[C], C]: ...
     def __call__(
         self,
@@ -158,6 +161,7 @@ class ClassDecorator:
         idle_timeout: timedelta | str | None = None,
         mailbox_capacity: int = 0,
         order: int = 0,
+        supervisor: Supervisor | None = None,
     ) -> Any:
         frame = sys._getframe(1)
         scope = {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
@@ -180,6 +184,7 @@ class ClassDecorator:
                 idle_timeout_ms=milliseconds(idle_timeout, "idle_timeout") or 0,
                 mailbox_capacity=mailbox_capacity,
                 order=order,
+                supervisor=supervisor,
                 scope=scope,
             )
             setattr(target, CLASS_NOTE, said)

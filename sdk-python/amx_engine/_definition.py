@@ -182,6 +182,7 @@ class HostedAgent:
             capabilities=list(self.capabilities),
             order=note.order,
             memories=[spec.to_proto() for spec in self.memories.values()],
+            supervisor=note.supervisor.to_proto() if note.supervisor is not None else None,
         )
         self.handlers: dict[str, HostedHandler] = {}
         self._check_names()

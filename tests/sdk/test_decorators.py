@@ -18,6 +18,7 @@ from amx_engine import (
     AmxError,
     BaseMessageRouter,
     BasePerformanceMonitor,
+    Child,
     CircuitBreaker,
     Context,
     DefinitionError,
@@ -27,6 +28,7 @@ from amx_engine import (
     Priority,
     ProcessingResult,
     Retry,
+    Supervisor,
     capability,
     handler,
     memory,
@@ -679,3 +681,63 @@ async def test_a_monitor_records_and_alerts(decorate: Any) -> None:
     assert measured.processed == 3 and measured.errors == {"SEAT_TAKEN": 1}
     assert measured.p50 == timedelta(milliseconds=20) and measured.longest == timedelta(seconds=6)
     assert published == [False, False, True]
+
+
+# --- supervisors -----------------------------------------------------------------------------------------------------
+
+
+def test_supervisor_declares_its_children_in_order_of_start() -> None:
+    @Agent(
+        supervisor=Supervisor(
+            Child("Database"),
+            Child("Session", key="*", restart="transient", on_restart="wake_up"),
+            strategy="rest_for_one",
+            max_restarts=7,
+            within=timedelta(minutes=1),
+            max_backoff="10s",
+        )
+    )
+    class Shop:
+        @handler
+        async def status(self) -> str:
+            return "open"
+
+    policy = HostedAgent.of(Shop).definition.supervisor
+    assert policy.strategy == agent_pb2.RESTART_STRATEGY_REST_FOR_ONE
+    assert (policy.max_restarts, policy.within_ms, policy.max_backoff_ms) == (7, 60_000, 10_000)
+    assert [(child.agent, child.key, child.restart, child.on_restart) for child in policy.children] == [
+        ("Database", "default", agent_pb2.RESTART_TYPE_PERMANENT, ""),
+        ("Session", "*", agent_pb2.RESTART_TYPE_TRANSIENT, "wake_up"),
+    ]
+
+
+def test_agent_that_supervises_nobody_says_nothing_of_it() -> None:
+    @Agent
+    class Alone:
+        @handler
+        async def status(self) -> str:
+            return "open"
+
+    assert not HostedAgent.of(Alone).definition.HasField("supervisor")
+
+
+@pytest.mark.parametrize(
+    ("supervisor", "complaint"),
+    [
+        (Supervisor(), "needs children"),
+        (Supervisor(cast(Any, "Cart")), "needs children"),
+        (Supervisor(Child("")), "name the agent"),
+        (Supervisor(Child("Cart"), max_restarts=0), "use 1 or more"),
+        (Supervisor(Child("Cart"), strategy=cast(Any, "all")), "one_for_one, one_for_all, rest_for_one"),
+        (Supervisor(Child("Cart", restart=cast(Any, "always"))), "permanent, transient, temporary"),
+    ],
+)
+def test_supervisor_that_cannot_be_is_refused_and_says_how_it_could(supervisor: Supervisor, complaint: str) -> None:
+    @Agent(supervisor=supervisor)
+    class Shop:
+        @handler
+        async def status(self) -> str:
+            return "open"
+
+    with pytest.raises(DefinitionError, match=complaint):
+        HostedAgent.of(Shop)

@@ -19,6 +19,7 @@ from amx_server.cli.messages import add_to as add_messages
 from amx_server.cli.schedules import app as schedules
 from amx_server.cli.serve import add_to as add_serve
 from amx_server.cli.status import add_to as add_status
+from amx_server.cli.supervisors import add_to as add_supervisors
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
 
@@ -55,6 +56,7 @@ add_serve(app)
 add_messages(app)
 app.add_typer(agents, name="agents")
 app.add_typer(instances, name="instances")
+add_supervisors(app)
 app.add_typer(invocations, name="invocations")
 app.add_typer(memory, name="memory")
 app.add_typer(schedules, name="schedules")
