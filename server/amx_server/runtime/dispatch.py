@@ -23,6 +23,7 @@ from amx_server.runtime.deadlines import Deadlines
 from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Instance, Invocation, ReplySink
 from amx_server.runtime.mailbox import Mailbox
 from amx_server.runtime.placement import Placement
+from amx_server.runtime.scheduling.waits import Waits
 from amx_server.runtime.timers import Timers
 from amx_server.storage.interface import Commit, MessageState, Store
 from amx_server.telemetry.logs import get_logger
@@ -63,6 +64,7 @@ class Dispatcher:
         timers: Timers,
         counters: EngineCounters,
         placement: Placement,
+        waits: Waits,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -76,6 +78,8 @@ class Dispatcher:
         self._placement = placement
         placement.advance = self.advance
         self._random = Random().random
+        self._waits = waits
+        self._serving: LinkSession | None = None  # whose credit is being given away
         self.queued = 0
         """Messages in mailboxes."""
 
@@ -172,7 +176,7 @@ class Dispatcher:
                 # It had the instance to itself when its link was lost: it goes first.
                 link = self._placement.slot(instance)
                 if link is None:
-                    instance.agent.ready.push(instance, running.priority)
+                    self._wait_for_link(instance, running.priority)
                 elif not self._placement.needs_memory(instance):
                     self._run(running, link, self._now())
             return
@@ -182,13 +186,15 @@ class Dispatcher:
         if mailbox is None:
             return
         agent = instance.agent
+        served: LinkSession | None = None
         while mailbox and instance.running is None and not instance.delivering:
             if self._placement.needs_memory(instance):
                 return
             link = self._placement.slot(instance)
-            if link is None:
-                agent.ready.push(instance, mailbox.peek_priority())
+            if link is None or (link is served and link is self._serving):
+                self._wait_for_link(instance, mailbox.peek_priority())
                 return
+            served = link
             inv = mailbox.pop()
             if inv is None:
                 break
@@ -218,36 +224,66 @@ class Dispatcher:
         else:
             self._refuse(inv, refusal)
 
+    def _wait_for_link(self, instance: Instance, priority: int) -> None:
+        """Lines the instance up for a link with room: its turn comes in `serve`."""
+        agent = instance.agent
+        if agent.ready.push(instance, priority, self._now()):
+            self._waits.lined_up()
+        if agent.active is not None:
+            for host in agent.active.hosts:
+                host.starved = True
+
+    @staticmethod
+    def _gives_way(instance: Instance, link: LinkSession) -> int:
+        """Priority at which the idle instance waits for its next turn on `link` behind others; 0: nobody waits there
+        that could go first, or it has something to do at once.
+        """
+        mailbox = instance.mailbox
+        if (
+            mailbox is None
+            or instance.busy
+            or instance.loading
+            or instance.operations is not None
+            or instance.link is not link
+            or not link.accepting
+            or not instance.agent.ready.is_served_by(link.run_queue)
+        ):
+            return 0
+        return mailbox.peek_priority()
+
     def serve(self, link: LinkSession) -> None:
-        """Gives free credit of `link` to events and instances that wait for it."""
-        link.starved = False
-        if link.pending_events:
-            self.events.send_pending(link)
-        hosted = link.hosted
-        first = link.turn % len(hosted) if hosted else 0
-        # Each instance once: one that cannot move to this link goes back into the queue.
-        waiting = [
-            (agent, len(agent.ready))
-            for agent in hosted[first:] + hosted[:first]
-            if agent.ready and agent.active is not None and link in agent.active.hosts
-        ]
-        while waiting:
-            again = []
-            for agent, left in waiting:  # in turns: an agent with many ready instances leaves room for the others
-                if not link.accepting or link.in_flight >= link.credit:
-                    link.starved = True
-                    link.turn = hosted.index(agent)
-                    return
-                instance = agent.ready.pop()
-                if instance is not None:
-                    self.advance(instance)
-                if left > 1:
-                    again.append((agent, left - 1))
-                elif agent.ready:
-                    link.starved = True
-            waiting = again
-        if link.pending_events:
-            link.starved = True
+        """Gives free credit of `link` to what waits for it: to events and instances by turns, to instances in the order
+        of its run queue, to each for one message.
+        """
+        outer = self._serving
+        if outer is link:
+            return  # further up, and not through yet
+        self._serving = link
+        queue, pending = link.run_queue, link.pending_events
+        unmoved: list[tuple[Instance, float, int]] = []  # at work elsewhere: each has one turn
+        try:
+            while link.accepting and link.in_flight < link.credit and (queue or pending):
+                if pending and (link.event_next or not queue):
+                    link.event_next = False
+                    self.events.send_next(link)
+                    continue
+                link.event_next = True
+                turn = queue.pop()
+                if turn is None:
+                    continue
+                instance, since, lane, priority = turn
+                in_flight = link.in_flight
+                self.advance(instance)
+                if link.in_flight == in_flight and lane.discard(instance):
+                    self._waits.gave_up()
+                    unmoved.append((instance, since, priority))
+                else:
+                    self._waits.had_turn(self._now() - since)
+        finally:
+            self._serving = outer
+            for instance, since, priority in unmoved:
+                instance.agent.ready.push(instance, priority, since)
+            link.starved = bool(queue or pending)
 
     def _run(self, inv: Invocation, link: LinkSession, now: float) -> None:
         """Sends the invocation to its link. The caller has made sure of credit and of the instance's turn."""
@@ -387,7 +423,11 @@ class Dispatcher:
             instance.running = None
         inv.link = None
         if instance.mailbox is not None or instance.operations is not None:
-            self.advance(instance)
+            priority = self._gives_way(instance, link) if link is not None and link.starved else 0
+            if priority:
+                self._wait_for_link(instance, priority)
+            else:
+                self.advance(instance)
         if link is not None and link.starved:
             self.serve(link)
 
@@ -759,6 +799,8 @@ class Dispatcher:
             agent.namespace.quota.dequeue()
             if not mailbox:
                 instance.mailbox = None
+                if instance.running is None and agent.ready.discard(instance):
+                    self._waits.gave_up()
 
     def caller_left(self, inv: Invocation) -> None:
         """Whoever made the request has gone: it is cancelled, or, if it is stored, goes on like a one-way message."""

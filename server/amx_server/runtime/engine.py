@@ -127,8 +127,8 @@ class Engine:
         self.metrics.wait_durations = {str(reason): held for reason, held in self.waits.seconds.items()}
         self._timers = Timers()
         counters = self.metrics.counters
-        self.placement = Placement(config, clock, store, self._timers, counters)
-        self.dispatcher = Dispatcher(config, clock, store, self._timers, counters, self.placement)
+        self.placement = Placement(config, clock, store, self._timers, counters, self.waits)
+        self.dispatcher = Dispatcher(config, clock, store, self._timers, counters, self.placement, self.waits)
         self.acceptance = Acceptance(config, clock, store, self._timers, self.placement, self.dispatcher)
         self.events = Events(config, clock, store, self.placement, self.dispatcher, self.acceptance)
         self.schedules = Schedules(clock, store, self.acceptance)

@@ -552,14 +552,12 @@ class Events:
         link.in_flight += 1
         link.deliveries[id] = delivery
 
-    def send_pending(self, link: LinkSession) -> None:
-        """Hands over events that waited for credit."""
-        pending = link.pending_events
-        while pending and link.accepting and link.in_flight < link.credit:
-            delivery = pending.popleft()
-            self._send(link, delivery)
-            if delivery.when_sent is not None:
-                delivery.when_sent()
+    def send_next(self, link: LinkSession) -> None:
+        """Hands over the event that has waited longest for credit. There must be one, and credit for it."""
+        delivery = link.pending_events.popleft()
+        self._send(link, delivery)
+        if delivery.when_sent is not None:
+            delivery.when_sent()
 
     # --- completion --------------------------------------------------------------------------------------------------
 
@@ -587,8 +585,6 @@ class Events:
             stats.record("", False, seconds, failures)
         stats.record("", True, seconds, len(delivery.targets) - failures)
         self._release(delivery, now)
-        if link.pending_events:
-            self.send_pending(link)
         if link.starved:
             self._dispatcher.serve(link)
 

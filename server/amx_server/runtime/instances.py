@@ -12,8 +12,10 @@ from amx_server.memory.instance_memory import InstanceMemory, MemorySpec
 from amx_server.runtime.breaker import CircuitBreaker
 from amx_server.runtime.deadlines import Bucket
 from amx_server.runtime.definitions import AgentSpec, HandlerSpec
-from amx_server.runtime.mailbox import Mailbox, ReadyQueue
+from amx_server.runtime.mailbox import Mailbox
 from amx_server.runtime.retry import RetryPlan
+from amx_server.runtime.scheduling.run_queue import Lane
+from amx_server.runtime.scheduling.shares import Share
 from amx_server.telemetry.metrics import HandlerStats
 
 if TYPE_CHECKING:
@@ -184,6 +186,7 @@ class Agent:
         "queued",
         "ready",
         "restored",
+        "share",
         "suspended",
         "versions",
     )
@@ -199,7 +202,8 @@ class Agent:
         self.instances: dict[str, Instance] = {}
         self.hibernated: dict[str, float] = {}  # key -> monotonic second of its last message
         self.suspended: dict[str, Suspension] = {}  # key -> why; awake or not, they start nothing
-        self.ready: ReadyQueue[Instance] = ReadyQueue()  # instances with a message and no slot to run it in
+        self.share = Share(namespace.share)
+        self.ready: Lane[Instance] = Lane(self.share)  # instances with a message and no slot to run it in
         self.queued = 0  # messages in mailboxes
         self.restored = False  # known from an earlier run or process, and no link has hosted it since: it is waited for
 

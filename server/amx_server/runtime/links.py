@@ -22,9 +22,10 @@ from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, exhausted, invalid, unavailable
 from amx_server.core.version import VERSION
-from amx_server.runtime.instances import Agent, Invocation
+from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.outbox import Outbox
+from amx_server.runtime.scheduling.run_queue import RunQueue
 from amx_server.security.identity import Identity
 from amx_server.telemetry.logs import get_logger
 
@@ -162,8 +163,9 @@ class LinkSession:
         self.pending_events: deque[Delivery] = deque()  # wait for credit
         self.calls: dict[int, LinkCall] = {}
         self.hosted: list[Agent] = []
-        self.starved = False  # an instance waits for credit here
-        self.turn = 0  # position in `hosted` of the agent that is next when credit comes
+        self.run_queue: RunQueue[Instance] = RunQueue()  # whose turn it is when credit comes
+        self.starved = False  # something waits for credit here
+        self.event_next = False  # the next free credit is for an event that waits, not for an instance
         self.open = True  # not ended; may have lost its connection
         self.accepting = True  # may be given new invocations
         self.draining = False

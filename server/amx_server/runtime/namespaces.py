@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.quotas import NamespaceQuota
+from amx_server.runtime.scheduling.shares import Share
 from amx_server.runtime.topics import TopicIndex
 from amx_server.storage.interface import StoredMessage
 
@@ -17,13 +18,25 @@ if TYPE_CHECKING:
 class Namespace:
     """State of one namespace."""
 
-    __slots__ = ("agents", "durable", "idempotent", "monitors", "name", "quota", "routers", "topics", "unplaced")
+    __slots__ = (
+        "agents",
+        "durable",
+        "idempotent",
+        "monitors",
+        "name",
+        "quota",
+        "routers",
+        "share",
+        "topics",
+        "unplaced",
+    )
 
     def __init__(
         self, name: str, quota: NamespaceQuota, topics: TopicIndex[Subscriber], idempotent: IdempotentRequests
     ) -> None:
         self.name = name
         self.quota = quota
+        self.share = Share()
         self.topics = topics
         self.idempotent = idempotent
         self.agents: dict[str, Agent] = {}

@@ -13,6 +13,7 @@ from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, exhausted
 from amx_server.memory.instance_memory import InstanceMemory
 from amx_server.runtime.instances import Agent, Bar, Instance
+from amx_server.runtime.scheduling.waits import WaitReason, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.storage.interface import Store
 from amx_server.telemetry.logs import get_logger
@@ -30,7 +31,13 @@ class Placement:
     advance: Callable[[Instance], None]  # called when the memory of an instance has been read
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, store: Store, timers: Timers, counters: EngineCounters
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        timers: Timers,
+        counters: EngineCounters,
+        waits: Waits,
     ) -> None:
         self._config = config
         self._clock = clock
@@ -38,6 +45,7 @@ class Placement:
         self._store = store
         self._timers = timers
         self._counters = counters
+        self._waits = waits
         # An epoch never repeats, not even over restarts: what an older engine placed is fenced by the generation.
         self._epochs = count((store.generation << 40) + 1)
         self.loads: set[asyncio.Task[None]] = set()
@@ -133,7 +141,7 @@ class Placement:
 
     def slot(self, instance: Instance) -> LinkSession | None:
         """The link that may run a message of this instance now, placing the instance if need be; None if there is
-        none with credit: the agent's ready queue is served when one has.
+        none with credit: the instance waits in its agent's lane then.
         """
         active = instance.agent.active
         link = instance.link
@@ -168,8 +176,6 @@ class Placement:
                     instance.version = active
                     instance.epoch = next(self._epochs)
                 return candidate
-        for host in hosts:
-            host.starved = True
         return None
 
     def needs_memory(self, instance: Instance) -> bool:
@@ -191,12 +197,15 @@ class Placement:
 
     async def _load_memory(self, instance: Instance) -> None:
         agent = instance.agent
+        wait = self._waits.began(instance, WaitReason.MEMORY, "", self._now())
         try:
             rows = await self._store.memory(agent.namespace.name, agent.name, instance.key)
         except AmxError as error:
             log.error("memory_unreadable", instance=instance.address, reason=error.reason, error=error.message)
             self._timers.at(self._now() + 1.0, partial(self._retry_load, instance))
             return
+        finally:
+            self._waits.ended(wait, self._now())
         memory = InstanceMemory()
         memory.load(rows)
         instance.memory = memory

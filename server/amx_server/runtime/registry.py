@@ -259,7 +259,13 @@ class Registry:
         return agent
 
     def _choose(self, agent: Agent) -> None:
-        """Decides which version takes new messages: the pinned one, else the newest that a link hosts, else the one
+        """Decides which version takes new messages, and so whose turn it is to serve those that wait."""
+        self._choose_version(agent)
+        hosts = agent.active.hosts if agent.active is not None else ()
+        agent.ready.serve_by(host.run_queue for host in hosts)
+
+    def _choose_version(self, agent: Agent) -> None:
+        """The version that takes new messages: the pinned one, else the newest that a link hosts, else the one
         that did before.
         """
         hosted = [name for name, version in agent.versions.items() if version.hosts]

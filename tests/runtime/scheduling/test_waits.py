@@ -71,9 +71,9 @@ def test_waits_agree_with_a_plain_list_whatever_ends_when(script: list[tuple[int
     waits = Waits()
     instances = [instance(str(number)) for number in range(3)]
     open_waits: list[Wait] = []
-    for who, reason, which in script:
+    for now, (who, reason, which) in enumerate(script):
         if who < 3:
-            open_waits.append(waits.began(instances[who], reason, "", float(len(open_waits))))
+            open_waits.append(waits.began(instances[who], reason, "", float(now)))
         elif open_waits:
             waits.ended(open_waits.pop(which % len(open_waits)), 100.0)
         for each in instances:

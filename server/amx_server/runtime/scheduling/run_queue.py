@@ -77,6 +77,10 @@ class Lane(Generic[H]):
                 for queue in self._queues:
                     queue._enter(self, index)
 
+    def is_served_by(self, queue: RunQueue[H]) -> bool:
+        """Whether `queue` takes from the lane."""
+        return queue in self._queues
+
     def __contains__(self, item: object) -> bool:
         return item in self._of
 
@@ -225,6 +229,10 @@ class RunQueue(Generic[H]):
     def charge(self, lane: Lane[H], priority: int, cost: float) -> None:
         """What was popped cost so much more than it was charged with; cost: at least 0."""
         self._charge(lane, priority - 1, cost)
+
+    def __bool__(self) -> bool:
+        """False: nothing waits. True: something does, or did when this was last looked at."""
+        return bool(self._busy)
 
     def _choose(self) -> int:
         """The level that is owed most, if that is a turn; else the most urgent."""

@@ -91,6 +91,19 @@ class Waits:
         self.counts[wait.reason] -= 1
         self.seconds[wait.reason].observe(now - wait.since)
 
+    def lined_up(self) -> None:
+        """An instance waits for a link. Its agent's lane keeps who and since when; here it is only counted."""
+        self.counts[WaitReason.LINK] += 1
+
+    def had_turn(self, seconds: float) -> None:
+        """One that lined up got what it waited for, after so long."""
+        self.counts[WaitReason.LINK] -= 1
+        self.seconds[WaitReason.LINK].observe(seconds)
+
+    def gave_up(self) -> None:
+        """One that lined up needs no link any more."""
+        self.counts[WaitReason.LINK] -= 1
+
     def of(self, instance: Instance) -> list[Wait]:
         """What one instance waits for, what it waited for first at the front."""
         found = []
@@ -98,12 +111,18 @@ class Waits:
         while wait is not None:
             found.append(wait)
             wait = wait._earlier
-        return found[::-1]
+        since = instance.agent.ready.since(instance)
+        if since is not None:
+            found.append(Wait(instance, WaitReason.LINK, "", since))
+        return sorted(found, key=lambda wait: wait.since)
 
     def __iter__(self) -> Iterator[Wait]:
-        """Every wait under way, as of the call."""
-        for instance in list(self._latest):
-            yield from self.of(instance)
+        """Every wait under way, but those for a link: they are in the lanes."""
+        for latest in list(self._latest.values()):
+            wait: Wait | None = latest
+            while wait is not None:
+                yield wait
+                wait = wait._earlier
 
     def __len__(self) -> int:
         return sum(self.counts.values())
@@ -114,6 +133,9 @@ class Waits:
         for wait in self:
             if wait.instance.agent.namespace is namespace:
                 found.setdefault(wait.reason, set()).add(wait.instance)
+        for agent in namespace.agents.values():
+            if agent.ready:
+                found.setdefault(WaitReason.LINK, set()).update(agent.ready)
         return {reason: len(found[reason]) for reason in WaitReason if reason in found}
 
 
