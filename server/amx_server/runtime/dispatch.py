@@ -23,7 +23,7 @@ from amx_server.runtime.deadlines import Deadlines
 from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Instance, Invocation, ReplySink
 from amx_server.runtime.mailbox import Mailbox
 from amx_server.runtime.placement import Placement
-from amx_server.runtime.scheduling.waits import Waits
+from amx_server.runtime.scheduling.waits import Wait, WaitReason, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.storage.interface import Commit, MessageState, Store
 from amx_server.telemetry.logs import get_logger
@@ -106,6 +106,14 @@ class Dispatcher:
                 return
         self.run_or_queue(inv, instance, self._now())
 
+    def _enqueue_later(self, inv: Invocation, at: float, now: float, what: str) -> None:
+        wait = self._waits.began(inv.instance, WaitReason.TIMER, what, now)
+        self._timers.at(at, partial(self._enqueue_after, inv, wait))
+
+    def _enqueue_after(self, inv: Invocation, wait: Wait) -> None:
+        self._waits.ended(wait, self._now())
+        self.enqueue(inv)
+
     def run_or_queue(self, inv: Invocation, instance: Instance, now: float) -> None:
         """As `enqueue`, for a message that has not ended and an instance that is known to be awake."""
         mailbox = instance.mailbox
@@ -140,7 +148,7 @@ class Dispatcher:
         mailbox.push(inv, inv.priority)
         agent.queued += 1
         self.queued += 1
-        if not instance.busy or inv.concurrent:
+        if inv.concurrent or (instance.running is None and not instance.delivering):
             self.advance(instance)
 
     def _refuse(self, inv: Invocation, error: AmxError) -> None:
@@ -220,7 +228,9 @@ class Dispatcher:
             return
         refusal = breaker.refusal(f"{inv.instance.agent.name}#{inv.handler.name}", now)
         if inv.seq:
-            self._timers.at(now + refusal.retry_delay_ms / 1000, partial(self.enqueue, inv))
+            self._enqueue_later(
+                inv, now + refusal.retry_delay_ms / 1000, now, f"the open circuit of {inv.handler.name}"
+            )
         else:
             self._refuse(inv, refusal)
 
@@ -243,6 +253,7 @@ class Dispatcher:
             mailbox is None
             or instance.busy
             or instance.loading
+            or instance.barred is not None
             or instance.operations is not None
             or instance.link is not link
             or not link.accepting
@@ -638,7 +649,7 @@ class Dispatcher:
             self._settled(inv)
             if inv.deadline:
                 inv.token = self.deadlines.add(inv, inv.deadline)
-            self._timers.at(now + delay_ms / 1000, partial(self.enqueue, inv))
+            self._enqueue_later(inv, now + delay_ms / 1000, now, f"another attempt at {inv.handler.name}")
             self._free(inv, link)
             return
         self._fail_for_good(inv, kept, link)

@@ -151,7 +151,7 @@ class Engine:
         )
         self.broadcasts = Broadcasts(self.acceptance)
         self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
-        self.queries = Queries(clock, store, self.supervision)
+        self.queries = Queries(clock, store, self.supervision, self.waits)
         self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
         effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules)
         self.dispatcher.effects = self.events.effects = effects
@@ -160,7 +160,7 @@ class Engine:
         self.dispatcher.monitors = Monitors(self.acceptance)
         self.links = Links(config, clock, self.namespace)
         self.links.operations = Operations(
-            self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry
+            self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry, self.waits
         )
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
         self.monitor = PressureMonitor(

@@ -26,6 +26,7 @@ from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.outbox import Outbox
 from amx_server.runtime.scheduling.run_queue import RunQueue
+from amx_server.runtime.scheduling.waits import Wait
 from amx_server.security.identity import Identity
 from amx_server.telemetry.logs import get_logger
 
@@ -121,6 +122,39 @@ class LinkCall:
         item = session.outbox.add()
         item.id = self.id
         return item.reply
+
+
+class HandlerCall(LinkCall):
+    """A call that a handler makes and whose outcome its instance waits for."""
+
+    __slots__ = ("wait",)
+
+    def __init__(self, session: LinkSession, id: int) -> None:
+        super().__init__(session, id)
+        self.wait: Wait | None = None
+
+    def left(self) -> None:
+        """It has its outcome, or nobody waits for it any more."""
+        wait = self.wait
+        if wait is not None:
+            self.wait = None
+            self._session.waited(wait)
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        self.left()
+        super().result(payload)
+
+    def result_bytes(self, payload: bytes) -> None:
+        self.left()
+        super().result_bytes(payload)
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        self.left()
+        super().fail(failure)
+
+    def reply(self) -> link_pb2.Reply | None:
+        self.left()
+        return super().reply()
 
 
 class LinkSession:
@@ -319,7 +353,7 @@ class LinkSession:
             raise error
 
     def _on_call(self, id: int, item: link_pb2.LinkItem) -> None:
-        call = self._open_call(id)
+        call = self._open_call(id, HandlerCall if item.call.invocation_id else LinkCall)
         if call is not None:
             self._operations.call(self, call, item.call)
 
@@ -328,7 +362,7 @@ class LinkSession:
         if call is not None:
             self._operations.request_plain(self, call, entry)
 
-    def _open_call(self, id: int) -> LinkCall | None:
+    def _open_call(self, id: int, kind: type[LinkCall] = LinkCall) -> LinkCall | None:
         """A new call. None: its id is in use. Raises AmxError if there may be no more."""
         calls = self.calls
         if id == 0:
@@ -342,7 +376,7 @@ class LinkSession:
                 f"{len(calls)} calls of this link have no outcome yet, no more are taken; wait for some to end",
                 retry_delay_ms=50,
             )
-        call = calls[id] = LinkCall(self, id)
+        call = calls[id] = kind(self, id)
         return call
 
     def _on_complete(self, id: int, item: link_pb2.LinkItem) -> None:
@@ -412,6 +446,10 @@ class LinkSession:
             return
         call = self.calls[id] = LinkCall(self, id)
         self._operations.register(self, register, call)
+
+    def waited(self, wait: Wait) -> None:
+        """A wait of a handler that runs here is over."""
+        self._operations.waits.ended(wait, self._links.now())
 
     # --- liveness ----------------------------------------------------------------------------------------------------
 
@@ -701,6 +739,8 @@ class Links:
         calls = list(session.calls.values())
         session.calls.clear()
         for call in calls:
+            if isinstance(call, HandlerCall):
+                call.left()
             if call.subscription is not None:
                 self.operations.events.unsubscribe_link(call.subscription)
             elif call.invocation is not None:

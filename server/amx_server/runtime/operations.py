@@ -10,10 +10,12 @@ from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.core.errors import AmxError, invalid
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
-from amx_server.runtime.dispatch import Dispatcher, failure_of
+from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher, failure_of
 from amx_server.runtime.events import Events
+from amx_server.runtime.links import HandlerCall
 from amx_server.runtime.memory_access import MemoryAccess
 from amx_server.runtime.registry import Registry
+from amx_server.runtime.scheduling.waits import WaitReason, Waits
 
 if TYPE_CHECKING:
     from amx_server.runtime.links import LinkCall, LinkSession
@@ -30,6 +32,7 @@ class Operations:
         broadcasts: Broadcasts,
         memory: MemoryAccess,
         registry: Registry,
+        waits: Waits,
     ) -> None:
         self.dispatcher = dispatcher
         self.acceptance = acceptance
@@ -37,6 +40,7 @@ class Operations:
         self.broadcasts = broadcasts
         self.memory = memory
         self.registry = registry
+        self.waits = waits
         self._calls: dict[str, Callable[[LinkSession, LinkCall, link_pb2.Call], None]] = {
             "send": self._send,
             "stream": self._stream,
@@ -53,6 +57,7 @@ class Operations:
             session.identity.require("messages:send", "sending messages")
             invocation_id = what.invocation_id
             sender = self._sender(session, invocation_id) if invocation_id else session.sender
+            self._waits_for(session, call, invocation_id, what.request)
             call.invocation = self.acceptance.accept(
                 session.namespace, session.identity, sender, what.request, call, what.timeout_ms
             )
@@ -72,6 +77,13 @@ class Operations:
         inv = session.running.get(invocation_id)
         return inv.instance.address if inv is not None else session.sender
 
+    def _waits_for(self, session: LinkSession, call: LinkCall, id: int, message: message_pb2.Message) -> None:
+        """The instance whose handler makes the call does not go on before its outcome."""
+        inv = session.running.get(id)
+        if inv is not None and isinstance(call, HandlerCall):
+            target = f"{message.agent}/{message.key or DEFAULT_KEY}" if message.agent else message.type
+            call.wait = self.waits.began(inv.instance, WaitReason.MESSAGE, target, session.heard_at)
+
     def _send(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
@@ -80,6 +92,7 @@ class Operations:
     def _stream(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
         sender = self._sender(session, what.invocation_id)
+        self._waits_for(session, call, what.invocation_id, what.stream)
         call.invocation = self.acceptance.accept(
             session.namespace, session.identity, sender, what.stream, call, what.timeout_ms, streaming=True
         )
@@ -98,6 +111,7 @@ class Operations:
         session.identity.require("broadcast:send", "broadcasting")
         sender = self._sender(session, what.invocation_id)
         broadcast = what.broadcast
+        self._waits_for(session, call, what.invocation_id, broadcast.message)
         self.broadcasts.broadcast(
             session.namespace,
             session.identity,

@@ -12,6 +12,7 @@ from amx_server.core.errors import not_found
 from amx_server.runtime.instances import Agent, Instance, Invocation
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.scheduling.supervision import Supervision
+from amx_server.runtime.scheduling.waits import WaitReason, Waits
 from amx_server.runtime.versions import precedence
 from amx_server.storage.interface import MessageState, Store, StoredMessage
 
@@ -24,6 +25,7 @@ _ENDED = {
     MessageState.DEAD: engine_pb2.INVOCATION_STATE_DEAD,
     MessageState.PENDING: engine_pb2.INVOCATION_STATE_QUEUED,
 }
+WAIT_REASONS = {reason: engine_pb2.WaitReason.Value(f"WAIT_REASON_{reason.upper()}") for reason in WaitReason}
 _STORED = {invocation_state: stored for stored, invocation_state in _ENDED.items()}
 
 
@@ -35,8 +37,9 @@ def page_size(asked: int) -> int:
 class Queries:
     """Listings and descriptions of one engine."""
 
-    def __init__(self, clock: Clock, store: Store, supervision: Supervision) -> None:
+    def __init__(self, clock: Clock, store: Store, supervision: Supervision, waits: Waits) -> None:
         self._clock = clock
+        self._waits = waits
         self._store = store
         self._supervision = supervision
 
@@ -87,6 +90,10 @@ class Queries:
             info.state = engine_pb2.INSTANCE_STATE_QUEUED
         else:
             info.state = engine_pb2.INSTANCE_STATE_IDLE
+        now = self._clock.monotonic()
+        for wait in self._waits.of(instance):
+            for_ms = max(0, int((now - wait.since) * 1000))
+            info.waits.add(reason=WAIT_REASONS[wait.reason], detail=wait.detail, for_ms=for_ms)
         self._complete(info, instance.agent, instance.key)
         return info
 
