@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import uuid
@@ -243,6 +244,54 @@ def test_an_entry_is_written_with_a_lifetime_of_its_own(amx: Amx, clerk: str) ->
     assert not int(amx("memory", "get", clerk, "notes", "a", "--json").json["entry"].get("expires_in_ms", 0))
     refused = amx("memory", "put", clerk, "notes", '"x"', "--entry", "a", "--ttl", "0s")
     assert refused.code == 2 and "zero" in refused.err
+
+
+def test_versions_of_memory_are_listed_read_named_and_deleted(amx: Amx, clerk: str) -> None:
+    for text in ("one", "two", "three"):
+        amx("request", clerk, json.dumps({"key": "a", "text": text}))
+    amx("memory", "put", clerk, "notes", '"four"', "--entry", "a")
+    history = amx("memory", "history", clerk, "--json").json
+    assert [each["version"] for each in history["versions"]] == [4, 3, 2, 1]
+    assert [bool(each["message_id"]) for each in history["versions"]] == [False, True, True, True]
+    assert history["forked_from"] is None
+    assert len(amx("memory", "history", clerk, "--json", "--limit", "2").json["versions"]) == 2
+    assert amx("memory", "get", clerk, "notes", "a", "--at", "2").json == "two"
+    assert amx("memory", "snapshot", clerk, "start", "--version", "1", "--json").json["snapshots"] == ["start"]
+    assert "keeps version 4" in amx("memory", "snapshot", clerk, "now").out
+    assert amx("memory", "get", clerk, "notes", "a", "--at", "start").json == "one"
+    assert amx("memory", "search", clerk, "notes", "a", "--at", "3", "--json").json[0]["value"] == "three"
+    listed = amx("memory", "list", clerk, "--at", "1", "--json").json
+    assert (listed["version"], {each["name"]: each["entries"] for each in listed["memories"]}["notes"]) == (1, 1)
+    table = amx("memory", "history", clerk).out
+    assert "SNAPSHOTS" in table and "start" in table
+    assert amx("memory", "snapshot", clerk, "start").code == 1  # it is another version's
+    assert amx("memory", "snapshot", clerk, "12").code == 1  # a number would be taken for a version
+    assert amx("memory", "snapshot", clerk, "start", "--delete").code == 0
+    assert amx("memory", "snapshot", clerk, "start", "--delete").code == 4
+    assert amx("memory", "get", clerk, "notes", "a", "--at", "start").code == 4
+    assert amx("memory", "get", clerk, "notes", "a", "--at", "77").code == 4
+    assert amx("memory", "get", f"{clerk}-new", "notes", "a", "--at", "1").code == 4
+
+
+def test_instance_is_forked_and_restored(amx: Amx, clerk: str) -> None:
+    for text in ("one", "two"):
+        amx("request", clerk, json.dumps({"key": "a", "text": text}))
+    fork = f"{clerk}-fork"
+    assert amx("memory", "fork", clerk, fork, "--version", "1", "--json").json == {
+        "source": clerk, "target": fork, "version": 1,
+    }  # fmt: skip
+    assert amx("memory", "get", fork, "notes", "a").json == "one"
+    assert f"Forked from {clerk} at version 1" in amx("memory", "history", fork).out
+    assert amx("request", fork, '{"key": "b", "text": "x"}').json == 2  # its handler sees what it inherited
+    assert amx("memory", "get", clerk, "notes", "b").code == 4
+    assert "FORK_TARGET_EXISTS" in amx("memory", "fork", clerk, fork).err
+    assert amx("memory", "restore", clerk, "--version", "1", "--json").json == {"version": 3}
+    assert amx("memory", "get", clerk, "notes", "a").json == "one"
+    amx("memory", "snapshot", clerk, "second", "--version", "2")
+    assert "now has version 4" in amx("memory", "restore", clerk, "--snapshot", "second").out
+    assert amx("memory", "get", clerk, "notes", "a").json == "two"
+    assert amx("memory", "restore", clerk).code == 2
+    assert amx("memory", "restore", clerk, "--version", "1", "--snapshot", "second").code == 2
 
 
 def test_schedules_are_listed_paused_resumed_and_triggered(amx: Amx) -> None:

@@ -349,3 +349,33 @@ def test_memory_version_that_was_read_before_a_change_is_refused() -> None:
     with pytest.raises(AmxError, match="has version 5, not 4") as raised:
         memory.require_version(4)
     assert raised.value.reason == "MEMORY_VERSION_MISMATCH"
+
+
+BATCHES = st.lists(st.tuples(st.lists(CHANGES, max_size=6), st.integers(0, 700)), max_size=8)
+
+
+@given(BATCHES, BATCHES)
+def test_memory_restored_is_what_it_was_and_its_rows_rebuild_it(
+    before: list[tuple[list[memory_pb2.MemoryChange], int]], after: list[tuple[list[memory_pb2.MemoryChange], int]]
+) -> None:
+    memory, rows, now = InstanceMemory(), Rows(), NOW
+    for changes, passed in before:
+        now += passed
+        apply(memory, changes, now, rows)
+    past = rows.reload()
+    for changes, passed in after:
+        now += passed
+        apply(memory, changes, now, rows)
+    unstored = content(memory, now).get("scratch")
+    commit = new_commit()
+    version = memory.version
+    memory.restore(past, SPECS, now, "ns", "counter", "default", commit)
+    rows.write(commit)
+    assert memory.version - version == len(commit.memory_version) <= 1
+    restored = content(memory, now)
+    assert restored.pop("scratch", None) == unstored
+    assert restored == content(past, now) == content(rows.reload(), now)
+    assert memory.stored_bytes == sum(16 + len(i.encode()) + len(v) for found in restored.values() for i, v in found)
+    again = new_commit()
+    memory.restore(past, SPECS, now, "ns", "counter", "default", again)
+    assert not (again.memory_put or again.memory_remove or again.memory_touch or again.memory_version)

@@ -7,20 +7,22 @@ from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message as ProtoMessage
 
-from amx.v1 import engine_pb2, memory_pb2
+from amx.v1 import common_pb2, engine_pb2, memory_pb2
 from amx_server.api.paging import page_token, token_number, token_parts
 from amx_server.api.rpcs import Context, StreamedRpc, UnaryRpc
 from amx_server.core import errors
 from amx_server.core.errors import AmxError
+from amx_server.runtime.memory_versions import Past
 from amx_server.runtime.queries import page_size
 from amx_server.security.identity import Identity
+from amx_server.storage.interface import StoredVersion
 
 if TYPE_CHECKING:
     from amx_server.runtime.engine import Engine
 
 
 class MemoryRpcs:
-    """Entries of memories, read and written from outside handlers."""
+    """Entries of memories, read and written from outside handlers, and versions of whole memories."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -33,6 +35,11 @@ class MemoryRpcs:
             "DeleteMemory": (self.delete_memory, pb.DeleteMemoryRequest, "memory:write"),
             "ListMemory": (self.list_memory, pb.ListMemoryRequest, "memory:read"),
             "SearchMemory": (self.search_memory, pb.SearchMemoryRequest, "memory:read"),
+            "ListMemoryVersions": (self.list_versions, pb.ListMemoryVersionsRequest, "memory:read"),
+            "CreateSnapshot": (self.create_snapshot, pb.CreateSnapshotRequest, "memory:write"),
+            "DeleteSnapshot": (self.delete_snapshot, pb.DeleteSnapshotRequest, "memory:write"),
+            "ForkInstance": (self.fork_instance, pb.ForkInstanceRequest, "memory:write"),
+            "RestoreMemory": (self.restore_memory, pb.RestoreMemoryRequest, "memory:write"),
         }
 
     def streams(self) -> dict[str, StreamedRpc]:
@@ -57,10 +64,16 @@ class MemoryRpcs:
     async def get_memory(
         self, request: engine_pb2.GetMemoryRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
+        if request.at_version:
+            past = await self._past(identity, request.instance, request.at_version)
+            entry = past.entry(request.name, request.entry_id)
+            if entry is None:
+                raise _entry_unknown(request, f" at version {past.version}")
+            return engine_pb2.GetMemoryResponse(entry=entry, version=past.version)
         operation = memory_pb2.MemoryOperation(instance=request.instance, name=request.name, get=request.entry_id)
         result = await self._operate(identity, operation)
         if not result.found:
-            raise errors.not_found("MEMORY_ENTRY_UNKNOWN", f"memory '{request.name}' has no entry '{request.entry_id}'")
+            raise _entry_unknown(request)
         return engine_pb2.GetMemoryResponse(entry=result.entries[0], version=result.version)
 
     async def put_memory(
@@ -84,6 +97,9 @@ class MemoryRpcs:
     async def list_memory(
         self, request: engine_pb2.ListMemoryRequest, identity: Identity, context: Context
     ) -> ProtoMessage:
+        if request.at_version:
+            past = await self._past(identity, request.instance, request.at_version)
+            return engine_pb2.ListMemoryResponse(memories=past.infos(), version=past.version)
         future: asyncio.Future[tuple[list[memory_pb2.MemoryInfo], int]] = asyncio.get_running_loop().create_future()
 
         def done(infos: list[memory_pb2.MemoryInfo], version: int) -> None:
@@ -100,6 +116,13 @@ class MemoryRpcs:
         size = page_size(request.page_size)
         (offset,) = token_parts(request.page_token, 1)
         skip = token_number(offset)
+        if request.at_version:
+            past = await self._past(identity, request.instance, request.at_version)
+            spec, entries, more = past.search(request.name, request.prefix, skip + size)
+            response = engine_pb2.SearchMemoryResponse(entries=entries[skip:], kind=spec.kind)
+            if more:
+                response.next_page_token = page_token(str(skip + size))
+            return response
         operation = memory_pb2.MemoryOperation(instance=request.instance, name=request.name, limit=skip + size)
         operation.list = request.prefix
         result = await self._operate(identity, operation)
@@ -107,3 +130,72 @@ class MemoryRpcs:
         if result.truncated:
             response.next_page_token = page_token(str(skip + size))
         return response
+
+    # --- versions ----------------------------------------------------------------------------------------------------
+
+    async def _past(self, identity: Identity, ref: common_pb2.InstanceRef, version: int) -> Past:
+        return await self._engine.memory_versions.past(self._engine.namespace(identity.namespace), ref, version)
+
+    async def list_versions(
+        self, request: engine_pb2.ListMemoryVersionsRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        namespace, versions = self._engine.namespace(identity.namespace), self._engine.memory_versions
+        size = page_size(request.page_size)
+        (before,) = token_parts(request.page_token, 1)
+        found = await versions.listing(namespace, request.instance, token_number(before), size)
+        response = engine_pb2.ListMemoryVersionsResponse(versions=map(_version, found))
+        if len(found) >= size:
+            response.next_page_token = page_token(str(found[-1].version))
+        fork = await versions.origin(namespace, request.instance)
+        if fork is not None:
+            response.forked_from.agent, response.forked_from.key = request.instance.agent, fork.source_key
+            response.forked_version = fork.source_version
+        return response
+
+    async def create_snapshot(
+        self, request: engine_pb2.CreateSnapshotRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        namespace = self._engine.namespace(identity.namespace)
+        version = await self._engine.memory_versions.create_snapshot(
+            namespace, request.instance, request.name, request.version
+        )
+        return engine_pb2.CreateSnapshotResponse(version=_version(version))
+
+    async def delete_snapshot(
+        self, request: engine_pb2.DeleteSnapshotRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        namespace = self._engine.namespace(identity.namespace)
+        found = await self._engine.memory_versions.delete_snapshot(namespace, request.instance, request.name)
+        return engine_pb2.DeleteSnapshotResponse(found=found)
+
+    async def fork_instance(
+        self, request: engine_pb2.ForkInstanceRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        namespace = self._engine.namespace(identity.namespace)
+        version = await self._engine.memory_versions.fork(
+            namespace, request.source, request.target, request.version, request.snapshot
+        )
+        return engine_pb2.ForkInstanceResponse(version=version)
+
+    async def restore_memory(
+        self, request: engine_pb2.RestoreMemoryRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        namespace = self._engine.namespace(identity.namespace)
+        version = await self._engine.memory_versions.restore(
+            namespace, request.instance, request.version, request.snapshot
+        )
+        return engine_pb2.RestoreMemoryResponse(version=version)
+
+
+def _version(stored: StoredVersion) -> engine_pb2.MemoryVersion:
+    return engine_pb2.MemoryVersion(
+        version=stored.version,
+        at_ms=stored.at_ms,
+        message_id=stored.message_id,
+        changes=stored.changes,
+        snapshots=stored.snapshots,
+    )
+
+
+def _entry_unknown(request: engine_pb2.GetMemoryRequest, when: str = "") -> AmxError:
+    return errors.not_found("MEMORY_ENTRY_UNKNOWN", f"memory '{request.name}' has no entry '{request.entry_id}'{when}")

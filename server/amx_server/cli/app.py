@@ -15,6 +15,7 @@ from amx_server.cli.instances import app as instances
 from amx_server.cli.invocations import app as invocations
 from amx_server.cli.logs import add_to as add_logs
 from amx_server.cli.memory import app as memory
+from amx_server.cli.memory_versions import add_to as add_memory_versions
 from amx_server.cli.messages import add_to as add_messages
 from amx_server.cli.schedules import app as schedules
 from amx_server.cli.serve import add_to as add_serve
@@ -58,6 +59,7 @@ app.add_typer(agents, name="agents")
 app.add_typer(instances, name="instances")
 add_supervisors(app)
 app.add_typer(invocations, name="invocations")
+add_memory_versions(memory)
 app.add_typer(memory, name="memory")
 app.add_typer(schedules, name="schedules")
 app.add_typer(dead_letters, name="dead-letters")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from amx_server.cli.command import Limit, Session, engine_command, instance_ref, json_bytes, seconds, usage
+from amx_server.cli.memory_versions import version_at
 from amx_server.cli.output import compact, duration, plain, size
 from amx_server.core.errors import NOT_FOUND, AmxError
 
@@ -19,17 +20,22 @@ Entry = Annotated[
     str,
     typer.Argument(metavar="[ENTRY]", help="Key of a map, member of a set, ordinal of a list; nothing for a value."),
 ]
+At = Annotated[
+    str, typer.Option("--at", metavar="VERSION", help="As it was: number of a version, or name of a snapshot.")
+]
 IfVersion = Annotated[int, typer.Option("--if-version", min=0, help="Only if the instance's memory has this version.")]
 
 
 @engine_command(app, "list")
-def list_memories(session: Session, instance: Instance) -> None:
+def list_memories(session: Session, instance: Instance, at: At = "") -> None:
     """List the memories of an instance."""
     from amx.v1 import engine_pb2
 
     client, output = session.client, session.output
-    response = client.call(client.engine.ListMemory, engine_pb2.ListMemoryRequest(instance=instance_ref(instance)))
-    found = plain(response)
+    request = engine_pb2.ListMemoryRequest(
+        instance=instance_ref(instance), at_version=version_at(session, instance, at)
+    )
+    found = plain(client.call(client.engine.ListMemory, request))
     if output.as_json:
         output.json(found)
         return
@@ -44,13 +50,18 @@ def list_memories(session: Session, instance: Instance) -> None:
 
 
 @engine_command(app, "get")
-def get_entry(session: Session, instance: Instance, name: Name, entry: Entry = "") -> None:
+def get_entry(session: Session, instance: Instance, name: Name, entry: Entry = "", at: At = "") -> None:
     """Read one entry. Prints its value as JSON."""
     from amx.v1 import engine_pb2
 
     client, output = session.client, session.output
     entry_id = _entry_id(session, instance, name, entry)
-    request = engine_pb2.GetMemoryRequest(instance=instance_ref(instance), name=name, entry_id=entry_id)
+    request = engine_pb2.GetMemoryRequest(
+        instance=instance_ref(instance),
+        name=name,
+        entry_id=entry_id,
+        at_version=version_at(session, instance, at),
+    )
     found = plain(client.call(client.engine.GetMemory, request))
     output.json(found if output.as_json else found["entry"]["value"])
 
@@ -127,6 +138,7 @@ def search_entries(
     instance: Instance,
     name: Name,
     prefix: Annotated[str, typer.Argument(metavar="[PREFIX]", help="Beginning of the keys; nothing for all.")] = "",
+    at: At = "",
     limit: Limit = 100,
 ) -> None:
     """Find entries by the beginning of their key."""
@@ -134,7 +146,10 @@ def search_entries(
 
     client, output = session.client, session.output
     request = engine_pb2.SearchMemoryRequest(
-        instance=instance_ref(instance), name=name, prefix=_prefix(session, instance, name, prefix)
+        instance=instance_ref(instance),
+        name=name,
+        prefix=_prefix(session, instance, name, prefix),
+        at_version=version_at(session, instance, at),
     )
     found = [plain(each) for each in client.pages(client.engine.SearchMemory, request, "entries", limit)]
     if output.as_json:

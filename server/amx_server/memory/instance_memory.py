@@ -85,6 +85,13 @@ class _Memory:
         copy.bytes = self.bytes
         return copy
 
+    def alive(self, now_ms: int) -> _Memory:
+        """A copy without what has expired."""
+        copy = _Memory(self.persistent)
+        copy.entries = {id: each for id, each in self.entries.items() if not 0 < each.expires_at_ms <= now_ms}
+        copy.bytes = sum(_size(entry_id, entry.value) for entry_id, entry in copy.entries.items())
+        return copy
+
     def oldest(self) -> str:
         """Id of the least recently used entry, in constant time."""
         entries: dict[str, Entry] = self.entries
@@ -290,6 +297,63 @@ class InstanceMemory:
         written = self._write(dirty, cleared, namespace, agent, key, commit, self.version)
         if written or len(commit.memory_touch) > touches:
             commit.memory_version += ((namespace, agent, key, self.version, now_ms, message_id, written),)
+
+    def restore(
+        self,
+        past: InstanceMemory,
+        definitions: Mapping[str, MemorySpec],
+        now_ms: int,
+        namespace: str,
+        agent: str,
+        key: str,
+        commit: Commit,
+        limits: MemoryLimits = DEFAULT_LIMITS,
+    ) -> None:
+        """Makes stored memories what they are in `past`, and adds what differs to `commit`, as one version.
+
+        What has expired by now stays away, and memory that is not persistent stays as it is. Where nothing differs
+        nothing changes. Raises AmxError INVALID_MEMORY_CHANGE if the instance would remember more than it may; then
+        neither this object nor `commit` changed.
+        """
+        memories: dict[str, _Memory] = {}
+        for name, memory in self._memories.items():
+            memories[name] = _Memory(memory.persistent) if memory.persistent else memory
+        for name, memory in past._memories.items():
+            spec = definitions.get(name)
+            if spec is None or spec.persistent:
+                memories[name] = memory.alive(now_ms)
+        total = sum(memory.bytes for memory in memories.values())
+        if total > limits.max_instance_bytes:
+            raise _refused(
+                next(iter(memories)),
+                "",
+                f"the instance would remember {total} bytes, more than the {limits.max_instance_bytes} it may;"
+                " remove entries of memories that are not persistent, and restore again",
+            )
+        dirty: dict[tuple[str, str], bool] = {}
+        touched: set[tuple[str, str]] = set()
+        for name, memory in memories.items():
+            before = self._memories.get(name)
+            if memory is before:
+                continue
+            had = before.entries if before is not None else {}
+            stored = before is not None and before.persistent
+            for entry_id in {**had, **memory.entries}:
+                old, new = had.get(entry_id) if stored else None, memory.entries.get(entry_id)
+                if old is None or new is None or old[:2] != new[:2]:
+                    dirty[name, entry_id] = stored and entry_id in had
+                elif old.used != new.used:
+                    touched.add((name, entry_id))
+        if not dirty and not touched:
+            return
+        self._memories = memories
+        self._used = max(self._used, past._used)
+        self._touched = touched or None
+        self._count_bytes()
+        self._find_next_expiry(now_ms)
+        self.version += 1
+        written = self._write(dirty, set(), namespace, agent, key, commit, self.version)
+        commit.memory_version += ((namespace, agent, key, self.version, now_ms, "", written),)
 
     def prune(self, now_ms: int, namespace: str, agent: str, key: str, commit: Commit | None) -> int:
         """Forgets what has expired and adds its removal to `commit`. Returns how many entries went.

@@ -520,7 +520,7 @@ class Dispatcher:
             try:
                 if complete.effects.memory:
                     self._fence_memory(inv)
-                message_id = inv.message.message_id
+                message_id = ("" if inv.plain else inv.message.message_id) or f"inv-{inv.id}"
                 after = self.effects.stage(link.identity, instance, complete.effects, commit, message_id)
             except AmxError as error:
                 instance.link_version = -1

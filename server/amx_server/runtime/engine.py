@@ -24,6 +24,7 @@ from amx_server.runtime.idempotency import IdempotentRequests
 from amx_server.runtime.instances import Instance
 from amx_server.runtime.links import LinkConnection, Links
 from amx_server.runtime.memory_access import MemoryAccess
+from amx_server.runtime.memory_versions import MemoryVersions
 from amx_server.runtime.monitors import Monitors
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.operations import Operations
@@ -151,6 +152,7 @@ class Engine:
         )
         self.broadcasts = Broadcasts(self.acceptance)
         self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
+        self.memory_versions = MemoryVersions(config, clock, store, self.placement, self.dispatcher)
         self.queries = Queries(clock, store, self.supervision, self.waits)
         self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
         effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules)

@@ -46,14 +46,8 @@ class MemoryAccess:
         self._dispatcher.operate(agent, key, partial(self._operate, spec, copy, what, done))
 
     def _find(self, namespace: Namespace, ref: common_pb2.InstanceRef, name: str) -> tuple[Agent, MemorySpec]:
-        agent = namespace.agents.get(ref.agent)
-        if agent is None:
-            raise not_found("AGENT_UNKNOWN", f"no agent named '{ref.agent}' is known in namespace '{namespace.name}'")
-        spec = agent.memories.get(name)
-        if spec is None:
-            known = ", ".join(sorted(agent.memories)) or "none"
-            raise not_found("MEMORY_UNKNOWN", f"agent '{agent.name}' has no memory '{name}'; it has: {known}")
-        return agent, spec
+        agent = find_agent(namespace, ref.agent)
+        return agent, find_memory(agent, name)
 
     def _operate(
         self, spec: MemorySpec, operation: memory_pb2.MemoryOperation, what: str, done: Done, instance: Instance
@@ -140,9 +134,7 @@ class MemoryAccess:
         done: Callable[[list[memory_pb2.MemoryInfo], int], None],
     ) -> None:
         """What the instance remembers, by name, and its memory's version. Raises AmxError AGENT_UNKNOWN."""
-        agent = namespace.agents.get(ref.agent)
-        if agent is None:
-            raise not_found("AGENT_UNKNOWN", f"no agent named '{ref.agent}' is known in namespace '{namespace.name}'")
+        agent = find_agent(namespace, ref.agent)
 
         def look(instance: Instance) -> None:
             memory = instance.memory
@@ -157,6 +149,23 @@ class MemoryAccess:
             done(infos, memory.version if memory else 0)
 
         self._dispatcher.operate(agent, ref.key or DEFAULT_KEY, look)
+
+
+def find_agent(namespace: Namespace, name: str) -> Agent:
+    """The agent of that name. Raises AmxError AGENT_UNKNOWN."""
+    agent = namespace.agents.get(name)
+    if agent is None:
+        raise not_found("AGENT_UNKNOWN", f"no agent named '{name}' is known in namespace '{namespace.name}'")
+    return agent
+
+
+def find_memory(agent: Agent, name: str) -> MemorySpec:
+    """The memory of that name. Raises AmxError MEMORY_UNKNOWN."""
+    spec = agent.memories.get(name)
+    if spec is None:
+        known = ", ".join(sorted(agent.memories)) or "none"
+        raise not_found("MEMORY_UNKNOWN", f"agent '{agent.name}' has no memory '{name}'; it has: {known}")
+    return spec
 
 
 def _nothing(error: BaseException | None) -> None:
