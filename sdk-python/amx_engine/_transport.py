@@ -89,13 +89,29 @@ def _grpc() -> Any:
 class GrpcConnector:
     """Reaches an engine at `host:port` or `unix:/path`.
 
-    token: sent as `authorization: Bearer`. tls: None: plain text.
+    token: sent as `authorization: Bearer`. tls: None: plain text. metadata: sent as it is, with every connection.
     """
 
-    def __init__(self, address: str, *, token: str = "", tls: TLS | None = None) -> None:
+    def __init__(
+        self,
+        address: str,
+        *,
+        token: str = "",
+        tls: TLS | None = None,
+        metadata: tuple[tuple[str, str | bytes], ...] = (),
+    ) -> None:
         self.address = address
         self._token = token
         self._tls = tls
+        self._metadata = metadata
+
+    def at(self, address: str) -> GrpcConnector:
+        """The way to another engine with the same credentials. address: as in EngineEndpoint; `:port` is at the host
+        that this one connects to.
+        """
+        if address.startswith(":"):
+            address = self.address.rpartition(":")[0] + address
+        return GrpcConnector(address, token=self._token, tls=self._tls, metadata=self._metadata)
 
     async def connect(self) -> Connection:
         grpc = _grpc()
@@ -114,7 +130,9 @@ class GrpcConnector:
                 options.append(("grpc.ssl_target_name_override", tls.server_name))
             credentials = grpc.ssl_channel_credentials(tls.root_certificates, tls.private_key, tls.certificate_chain)
             channel = grpc.aio.secure_channel(self.address, credentials, options=options)
-        metadata = (("authorization", f"Bearer {self._token}"),) if self._token else ()
+        metadata = self._metadata
+        if self._token:
+            metadata += (("authorization", f"Bearer {self._token}"),)
         call = channel.stream_stream(METHOD)(metadata=metadata)
         return _GrpcConnection(channel, call, self.address)
 

@@ -78,7 +78,7 @@ class SoftwareInfo(_message.Message):
     def __init__(self, name: _Optional[str] = ..., version: _Optional[str] = ..., language: _Optional[str] = ...) -> None: ...
 
 class Hello(_message.Message):
-    __slots__ = ("link_id", "sdk", "protocol_min", "protocol_max", "features", "agents", "resume_token", "received_seq", "credit", "host")
+    __slots__ = ("link_id", "sdk", "protocol_min", "protocol_max", "features", "agents", "resume_token", "received_seq", "credit", "host", "engines_known")
     LINK_ID_FIELD_NUMBER: _ClassVar[int]
     SDK_FIELD_NUMBER: _ClassVar[int]
     PROTOCOL_MIN_FIELD_NUMBER: _ClassVar[int]
@@ -89,6 +89,7 @@ class Hello(_message.Message):
     RECEIVED_SEQ_FIELD_NUMBER: _ClassVar[int]
     CREDIT_FIELD_NUMBER: _ClassVar[int]
     HOST_FIELD_NUMBER: _ClassVar[int]
+    ENGINES_KNOWN_FIELD_NUMBER: _ClassVar[int]
     link_id: str
     sdk: SoftwareInfo
     protocol_min: int
@@ -99,7 +100,8 @@ class Hello(_message.Message):
     received_seq: int
     credit: int
     host: str
-    def __init__(self, link_id: _Optional[str] = ..., sdk: _Optional[_Union[SoftwareInfo, _Mapping]] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., agents: _Optional[_Iterable[_Union[_agent_pb2.AgentDefinition, _Mapping]]] = ..., resume_token: _Optional[str] = ..., received_seq: _Optional[int] = ..., credit: _Optional[int] = ..., host: _Optional[str] = ...) -> None: ...
+    engines_known: bool
+    def __init__(self, link_id: _Optional[str] = ..., sdk: _Optional[_Union[SoftwareInfo, _Mapping]] = ..., protocol_min: _Optional[int] = ..., protocol_max: _Optional[int] = ..., features: _Optional[_Iterable[str]] = ..., agents: _Optional[_Iterable[_Union[_agent_pb2.AgentDefinition, _Mapping]]] = ..., resume_token: _Optional[str] = ..., received_seq: _Optional[int] = ..., credit: _Optional[int] = ..., host: _Optional[str] = ..., engines_known: bool = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("session_id", "protocol", "features", "limits", "heartbeat_interval_ms", "resume_token", "resume_window_ms", "resumed", "received_seq", "namespace", "engine", "engines", "engine_number")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -25,8 +25,12 @@ _LAST_WORDS_SECONDS = 2.0
 class LinkHost(Protocol):
     """What the service needs of the engine."""
 
-    def open_link(self, identity: Identity) -> LinkConnection:
+    def open_link(self, identity: Identity, *, engines: Sequence[str] = ()) -> LinkConnection:
         """A new connection, before its handshake."""
+        ...
+
+    def endpoints(self, over_socket: bool) -> list[str]:
+        """Where the engines of this address are; empty: there is one."""
         ...
 
 
@@ -45,7 +49,8 @@ class LinkService:
     async def _open(self, _: object, context: Context) -> None:
         try:
             identity = self._authenticate(context)
-            connection = self._host.open_link(identity)
+            engines = () if identity.peer else self._host.endpoints(context.peer().startswith("unix:"))
+            connection = self._host.open_link(identity, engines=engines)
         except AmxError as error:
             await abort(context, error)
             return

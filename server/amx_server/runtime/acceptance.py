@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from amx_server.storage.interface import Commit, MessageState, Store, StoredMess
 from amx_server.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from amx_server.runtime.engines import Engines
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.routing import Routing
 
@@ -61,7 +63,8 @@ class Acceptance:
         self._placement = placement
         self._dispatcher = dispatcher
         self.counters = dispatcher.counters
-        self._seqs = count(store.next_seq)
+        self.seqs: Iterator[int] = count(store.next_seq)
+        """Numbers of stored messages to come."""
         self._answers: set[asyncio.Task[None]] = set()
         self.draining = False
         """New work is refused: the engine is about to stop. Set by `drain`."""
@@ -71,6 +74,8 @@ class Acceptance:
         """Some messages may be refused now that would not be otherwise: each is looked at."""
         self.storage_failure: common_pb2.Failure | None = None
         """Why the last message could not be stored; None: it could."""
+        self.engines: Engines | None = None
+        """The others, where several engines share one address."""
 
     def drain(self) -> None:
         """Refuses new work from now on."""
@@ -99,6 +104,11 @@ class Acceptance:
         """
         name = message.agent
         agent = namespace.agents.get(name)
+        if self.engines is not None and name and not identity.peer:
+            owner = self.engines.elsewhere(namespace.name, name, message.key)
+            if owner >= 0:
+                self.engines.forward(owner, identity, sender, message, sink, timeout_ms, one_way, streaming)
+                return None
         if agent is None:
             if name:
                 raise not_found(
@@ -268,6 +278,10 @@ class Acceptance:
                 target=target,
             )
 
+    def owns(self, namespace: str, agent: str, key: str) -> bool:
+        """Whether an instance is this engine's, or another's of several."""
+        return self.engines is None or self.engines.elsewhere(namespace, agent, key) < 0
+
     def choose_handler(self, agent: Agent, message: message_pb2.Message) -> HandlerState:
         """The handler that `message` is for. Raises AmxError HANDLER_UNKNOWN or HANDLER_AMBIGUOUS."""
         name = message.handler
@@ -311,19 +325,26 @@ class Acceptance:
     def stored_message(self, namespace: Namespace, inv: Invocation) -> StoredMessage:
         """The row that `inv` is stored as. Mints the message id and the sequence number where they are missing."""
         message = inv.message
-        inv.seq = next(self._seqs)
+        instance = inv.instance
+        row = self._row(namespace, message, instance.agent.name, instance.key, inv.handler.name, inv.priority)
+        inv.seq, inv.accepted_at_ms = row.seq, row.accepted_at_ms
+        return row
+
+    def _row(
+        self, namespace: Namespace, message: message_pb2.Message, agent: str, key: str, handler: str, priority: int
+    ) -> StoredMessage:
+        seq = next(self.seqs)
         if not message.message_id:
-            message.message_id = f"msg-{self._store.generation}-{inv.seq}"
+            message.message_id = f"msg-{self._store.generation}-{seq}"
         now_ms = self._clock.now_ms()
-        inv.accepted_at_ms = now_ms
         return StoredMessage(
-            inv.seq,
+            seq,
             namespace.name,
             message.message_id,
-            inv.instance.agent.name,
-            inv.instance.key,
-            inv.handler.name,
-            inv.priority,
+            agent,
+            key,
+            handler,
+            priority,
             now_ms,
             message.SerializeToString(),
             available_at_ms=now_ms + message.delay_ms if message.delay_ms else 0,
@@ -383,6 +404,41 @@ class Acceptance:
 
         Raises AmxError if it cannot be accepted. Follow with `stored_message`, then `stored_with_commit`.
         """
+        agent, handler, key = self._addressee(namespace, identity, message)
+        instance = self._placement.wake(agent, key, self._now())
+        self._dispatcher.check_room(instance)
+        inv = Invocation(self._dispatcher.next_id(), instance, handler, message, None)
+        inv.priority = _priority(message)
+        return inv
+
+    def stage_elsewhere(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        message: message_pb2.Message,
+        commit: Commit,
+        after: list[Callable[[], None]],
+    ) -> bool:
+        """Adds a durable one-way message to another engine's instance to somebody's commit, from which it will be
+        handed over. False: the instance is this engine's. Raises AmxError if it cannot be accepted.
+        """
+        engines = self.engines
+        if engines is None:
+            return False
+        owner = engines.elsewhere(namespace.name, message.agent, message.key)
+        if owner < 0:
+            return False
+        agent, handler, key = self._addressee(namespace, identity, message)
+        row = self._row(namespace, message, agent.name, key, handler.name, _priority(message))
+        namespace.quota.require_room(len(row.body))
+        commit.insert += (row,)
+        after.append(partial(engines.stored, namespace, owner, row, commit))
+        return True
+
+    def _addressee(
+        self, namespace: Namespace, identity: Identity, message: message_pb2.Message
+    ) -> tuple[Agent, HandlerState, str]:
+        """Whom a durable message is for. Raises AmxError if it cannot be accepted."""
         agent = namespace.agents.get(message.agent)
         if agent is None:
             raise not_found(
@@ -397,14 +453,8 @@ class Acceptance:
         if not key:
             key = message.key = DEFAULT_KEY
         self._check(message, key)
-        now = self._now()
-        instance = self._placement.wake(agent, key, now)
-        self._dispatcher.check_room(instance)
         message.durability = DURABLE
-        inv = Invocation(self._dispatcher.next_id(), instance, handler, message, None)
-        if message.priority:
-            inv.priority = message.priority if 1 <= message.priority <= 5 else NORMAL
-        return inv
+        return agent, handler, key
 
     def stored_with_commit(self, namespace: Namespace, inv: Invocation, commit: Commit) -> None:
         """The commit that held the message of `inv` is on disk."""
@@ -475,6 +525,8 @@ class Acceptance:
 
     def restore(self, namespace: Namespace, row: StoredMessage) -> None:
         """Takes a stored message up again after a restart. One whose handler is not known waits for `place`."""
+        if self.engines is not None and self.engines.restore(row):
+            return
         try:
             message = message_pb2.Message.FromString(row.body)
         except DecodeError:
@@ -545,6 +597,10 @@ class _Joined:
             retryable=True,
         )
         self.fail(error.to_failure())
+
+
+def _priority(message: message_pb2.Message) -> int:
+    return message.priority if 1 <= message.priority <= 5 else NORMAL
 
 
 def _nothing(error: BaseException | None) -> None:

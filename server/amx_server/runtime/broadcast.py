@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
 
-from amx.v1 import common_pb2, message_pb2
+from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core.errors import AmxError, exhausted, invalid
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.dispatch import DEFAULT_KEY
@@ -12,6 +14,9 @@ from amx_server.runtime.filters import compile_filter
 from amx_server.runtime.instances import Agent
 from amx_server.runtime.namespaces import Namespace
 from amx_server.security.identity import Identity
+
+if TYPE_CHECKING:
+    from amx_server.runtime.engines import Engines
 
 MAX_RECIPIENTS = 100_000
 
@@ -38,14 +43,59 @@ class Broadcasts:
         Recipients are the instances awake or hibernated now; an agent without any has its default instance.
         Raises AmxError if the scope is malformed or has too many recipients; nothing was sent then.
         """
-        recipients = [(agent.name, key) for agent in _agents(namespace, scope) for key in _keys(agent)]
+        agents = list(_agents(namespace, scope))
+        recipients = [(agent.name, key) for agent in agents for key in (*agent.instances, *agent.hibernated)]
+        self._broadcasts += 1
+        engines = self._acceptance.engines
+        send = partial(self._send, namespace, identity, sender, message, timeout_ms)
+        if engines is None:
+            send(recipients + _defaults(agents, {agent for agent, _ in recipients}), done)
+        elif identity.peer:
+            send(recipients, done)  # which agents have no instance at all is known where the broadcast began
+        else:
+            copy = link_pb2.Broadcast(scope=scope, message=message)
+            send(recipients, partial(self._elsewhere, engines, identity, copy, timeout_ms, agents, send, done))
+
+    def _elsewhere(
+        self,
+        engines: Engines,
+        identity: Identity,
+        broadcast: link_pb2.Broadcast,
+        timeout_ms: int,
+        agents: list[Agent],
+        send: Callable[[list[tuple[str, str]], Callable[[message_pb2.BroadcastResult], None]], None],
+        done: Callable[[message_pb2.BroadcastResult], None],
+        result: message_pb2.BroadcastResult,
+    ) -> None:
+        """The instances of this engine have answered: asks those of the others, then agents without any."""
+
+        def last(more: message_pb2.BroadcastResult) -> None:
+            result.recipients.extend(more.recipients)
+            result.succeeded += more.succeeded
+            result.failed += more.failed
+            done(result)
+
+        def answered(result: message_pb2.BroadcastResult) -> None:
+            send(_defaults(agents, {recipient.instance.agent for recipient in result.recipients}), last)
+
+        engines.broadcast(identity, broadcast, timeout_ms, result, answered)
+
+    def _send(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        sender: str,
+        message: message_pb2.Message,
+        timeout_ms: int,
+        recipients: list[tuple[str, str]],
+        done: Callable[[message_pb2.BroadcastResult], None],
+    ) -> None:
         if len(recipients) > MAX_RECIPIENTS:
             raise exhausted(
                 "BROADCAST_TOO_LARGE",
                 f"the scope has {len(recipients)} recipients, {MAX_RECIPIENTS} are allowed; narrow it",
                 retry_delay_ms=0,
             )
-        self._broadcasts += 1
         message_id = message.message_id or f"broadcast-{self._broadcasts}"
         collection = _Collection(message_id, len(recipients), done)
         if not recipients:
@@ -88,8 +138,9 @@ def _agents(namespace: Namespace, scope: message_pb2.BroadcastScope) -> Iterator
         raise invalid("INVALID_SCOPE", "a broadcast needs a scope: all, agent, group or labels")
 
 
-def _keys(agent: Agent) -> list[str]:
-    return [*agent.instances, *agent.hibernated] or [DEFAULT_KEY]
+def _defaults(agents: list[Agent], reached: set[str]) -> list[tuple[str, str]]:
+    """The default instances of agents that have no other."""
+    return [(agent.name, DEFAULT_KEY) for agent in agents if agent.name not in reached]
 
 
 class _Collection:

@@ -7,7 +7,7 @@ How it comes in is in `acceptance`, where its instance lives in `placement`, wha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count
 from random import Random
@@ -74,7 +74,8 @@ class Dispatcher:
         self._timers = timers
         self.deadlines: Deadlines[Invocation] = Deadlines()
         self.counters = counters
-        self._ids = count(1)
+        self.ids: Iterator[int] = count(1)
+        """Numbers of invocations and deliveries to come."""
         self._placement = placement
         placement.advance = self.advance
         self._random = Random().random
@@ -883,7 +884,7 @@ class Dispatcher:
             self._cancel_running(inv, "attempt timed out")
             inv.cancelling = False
             self._detach(inv, link)
-            inv.id = next(self._ids)  # the old one belongs to the handler that has not stopped
+            inv.id = next(self.ids)  # the old one belongs to the handler that has not stopped
             self._attempt_failed(inv, failure, None)
 
     def _detach(self, inv: Invocation, link: LinkSession) -> None:
@@ -955,13 +956,13 @@ class Dispatcher:
 
     def next_id(self) -> int:
         """A new invocation or delivery id."""
-        return next(self._ids)
+        return next(self.ids)
 
     def enqueue_event(
         self, instance: Instance, handler: HandlerState, message: message_pb2.Message, sink: ReplySink
     ) -> None:
         """Queues a volatile event for one subscriber that cannot get it together with others."""
-        inv = Invocation(next(self._ids), instance, handler, message, sink)
+        inv = Invocation(next(self.ids), instance, handler, message, sink)
         if 1 <= message.priority <= 5:
             inv.priority = message.priority
         self.enqueue(inv)

@@ -136,6 +136,8 @@ class EffectsStage:
             if message.durability == VOLATILE:
                 after.append(partial(self._send, namespace, identity, sender, message))
                 continue
+            if self._acceptance.stage_elsewhere(namespace, identity, message, commit, after):
+                continue
             inv = self._acceptance.prepare_stored(namespace, identity, message)
             row = self._acceptance.stored_message(namespace, inv)
             namespace.quota.require_room(len(row.body))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
 from amx.v1 import engine_pb2
+from amx_server.cluster.shards import Shard
 from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
@@ -18,6 +19,7 @@ from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
 from amx_server.runtime.dispatch import Dispatcher
 from amx_server.runtime.effects import EffectsStage
+from amx_server.runtime.engines import Engines
 from amx_server.runtime.events import Events, Subscriber
 from amx_server.runtime.hibernation import Hibernation
 from amx_server.runtime.idempotency import IdempotentRequests
@@ -72,10 +74,12 @@ class Engine:
         store: Store | None = None,
         log: EngineLog | None = None,
         ticking: bool = True,
+        shard: Shard | None = None,
     ) -> None:
         """store: instead of the configured one; entered and left by the engine. ticking: False with a manual clock:
-        time passes only in `tick`.
+        time passes only in `tick`. shard: its place among several engines of one address; None: it is alone.
         """
+        self._shard = shard
         self.config = config or EngineConfig()
         self.clock: Clock = clock or SystemClock()
         self.log = log or EngineLog(self.config.logging, clock=self.clock)
@@ -104,6 +108,8 @@ class Engine:
             await self._stack.enter_async_context(self.io)
             for name, settings in self.config.io.providers.items():
                 await self.io.add(*provider(name, settings, self.clock))
+            if self.engines is not None:
+                await self._stack.enter_async_context(self.engines)
             await self._stack.enter_async_context(self.lifecycle)
             await self._restore()
         except BaseException:
@@ -164,6 +170,9 @@ class Engine:
         self.links.operations = Operations(
             self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry, self.waits
         )
+        self.engines: Engines | None = None
+        if self._shard is not None:
+            self._share(self._shard)
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
         self.monitor = PressureMonitor(
             self.acceptance.admission,
@@ -176,6 +185,15 @@ class Engine:
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
         self.metrics.sources.append(partial(io_metrics, self.io))
+
+    def _share(self, shard: Shard) -> None:
+        """Makes this engine one of several: numbers that the others do not use, and what they own goes to them."""
+        self.engines = self.acceptance.engines = Engines(
+            shard, self.config, self.clock, self.store, self._timers, self.namespace
+        )
+        self.dispatcher.ids = shard.ids(1)
+        self.acceptance.seqs = shard.ids(self.store.next_seq)
+        self.events.ids = shard.ids(1)
 
     async def _restore(self) -> None:
         """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
@@ -230,12 +248,19 @@ class Engine:
             namespace = self._namespaces[name] = Namespace(name, self._quotas.of(name), topics, requests)
         return namespace
 
-    def open_link(self, identity: Identity = ANONYMOUS, *, watched: bool = False) -> LinkConnection:
+    def open_link(
+        self, identity: Identity = ANONYMOUS, *, watched: bool = False, engines: Sequence[str] = ()
+    ) -> LinkConnection:
         """A connection for one peer: feed it frames, take frames from it, close it.
 
         watched: the caller knows when the peer's process ends, and will say so (`LinkConnection.process_ended`).
+        engines: where all engines of this address are, for a peer that may have to be told.
         """
-        return LinkConnection(self.links, identity, watched)
+        return LinkConnection(self.links, identity, watched, engines)
+
+    def endpoints(self, over_socket: bool) -> list[str]:
+        """Where the engines of this address are, for a peer that came over a Unix socket or TCP; empty: only here."""
+        return self._shard.endpoints(over_socket) if self._shard is not None else []
 
     async def drain(self, deadline: float) -> bool:
         """Takes no new work, tells every link to leave, and waits up to `deadline` seconds for what runs.

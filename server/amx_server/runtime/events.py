@@ -6,8 +6,9 @@ and then takes the way of a message.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
+from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
 from amx.v1 import common_pb2, link_pb2, message_pb2
@@ -28,6 +29,7 @@ from amx_server.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from amx_server.runtime.effects import EffectsStage
+    from amx_server.runtime.engines import Engines
     from amx_server.runtime.links import LinkCall, LinkSession
 
 log = get_logger(__name__)
@@ -152,7 +154,8 @@ class Events:
         self._plans: dict[tuple[str, str], _Plan] = {}
         self._dynamic: dict[tuple[str, str, str, str], Subscriber] = {}  # (namespace, agent, key, pattern)
         self._declared: dict[tuple[str, str], list[Subscriber]] = {}  # (namespace, agent)
-        self._event_ids = 0
+        self.ids: Iterator[int] = count(1)
+        """Numbers of events to come."""
         self._id_prefix = f"evt-{store.generation}-"
         self.effects: EffectsStage
 
@@ -267,10 +270,13 @@ class Events:
                 namespace, event.publisher, event.priority, durable=durable, target=target
             )
         self._check(namespace, event)
+        engines = self._acceptance.engines
+        if engines is not None and not identity.peer:
+            done = partial(_publish_elsewhere, engines, identity, event, done)
         if event.durability == DURABLE:
             commit = Commit(done=_nothing)
             after: list[Callable[[], None]] = []
-            subscribers = self.stage(namespace, identity, event, commit, after)
+            subscribers = self._stage_durable(namespace, identity, event, commit, after)
             commit.done = partial(self._published, subscribers, after, done)
             self._store.submit(commit)
             return
@@ -283,8 +289,7 @@ class Events:
             event.event_id = self._new_id()
 
     def _new_id(self) -> str:
-        self._event_ids += 1
-        return f"{self._id_prefix}{self._event_ids}"
+        return f"{self._id_prefix}{next(self.ids)}"
 
     def _published(
         self,
@@ -315,6 +320,25 @@ class Events:
             return 0
         if not event.event_id:
             event.event_id = self._new_id()
+        engines = self._acceptance.engines
+        if engines is not None:
+            rows = engines.event_rows(namespace, identity, event, self._acceptance.seqs, self._clock.now_ms())
+            for owner, row in rows:
+                namespace.quota.require_room(len(row.body))
+                commit.insert += (row,)
+                after.append(partial(engines.stored, namespace, owner, row, commit))
+        return self._stage_durable(namespace, identity, event, commit, after)
+
+    def _stage_durable(
+        self,
+        namespace: Namespace,
+        identity: Identity,
+        event: message_pb2.Event,
+        commit: Commit,
+        after: list[Callable[[], None]],
+    ) -> int:
+        """Adds an event to a commit, once for each subscriber that this engine knows. Returns how many."""
+        parse_topic(event.topic)
         self._counters.events_published += 1
         count = 0
         staged: set[str] = set()
@@ -327,6 +351,8 @@ class Events:
                 after.append(partial(self._tell, namespace, subscriber, event))
                 continue
             if _receiver(subscriber.agent, subscriber.handler, identity) is None:
+                continue
+            if not subscriber.key and not self._acceptance.owns(namespace.name, subscriber.agent.name, event.key):
                 continue
             message = as_message(event, subscriber.agent.name, subscriber.key or event.key, subscriber.handler)
             message.message_id = f"{event.event_id}:{subscriber.agent.name}/{message.key}#{subscriber.handler}"
@@ -420,6 +446,8 @@ class Events:
                     attributes = dict(event.attributes)
                 if not subscriber.predicate(attributes):
                     continue
+            if not self._acceptance.owns(namespace.name, agent.name, event.key):
+                continue
             handler = _receiver(agent, subscriber.handler, identity)
             if handler is None or agent.active is None or not agent.active.hosts:
                 continue
@@ -766,6 +794,21 @@ def as_message(event: message_pb2.Event, agent: str, key: str, handler: str) -> 
 
 def _nothing(error: BaseException | None) -> None:
     """For commits whose callback is set before they are submitted."""
+
+
+def _publish_elsewhere(
+    engines: Engines,
+    identity: Identity,
+    event: message_pb2.Event,
+    done: Callable[[int, BaseException | None], None],
+    subscribers: int,
+    error: BaseException | None,
+) -> None:
+    """This engine has published an event; the others follow."""
+    if error is not None:
+        done(subscribers, error)
+    else:
+        engines.publish(identity, event, subscribers, done)
 
 
 def _ignore(subscribers: int, error: BaseException | None) -> None:

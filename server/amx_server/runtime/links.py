@@ -10,7 +10,7 @@ import asyncio
 import hmac
 import secrets
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -31,6 +31,7 @@ from amx_server.security.identity import Identity
 from amx_server.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
+    from amx_server.cluster.peers import PeerCall
     from amx_server.runtime.events import Delivery, LinkSubscription
     from amx_server.runtime.operations import Operations
 
@@ -44,6 +45,7 @@ _CALLS = frozenset({"call", "register"})  # items whose ids are the SDK's, and t
 _SENDER = 12 << 3 | 2  # tag of Message.sender
 _MAX_UINT32 = 2**32 - 1
 FEATURES = ("resume", "deliver", "stream-credit")
+_ENGINES = "engines"  # in use only where there are several
 
 
 def violation(message: str) -> AmxError:
@@ -61,12 +63,13 @@ def _frame(data: bytes) -> link_pb2.LinkFrame:
 class LinkCall:
     """Whoever waits for the outcome of one call on a link."""
 
-    __slots__ = ("_session", "id", "invocation", "streaming", "subscription")
+    __slots__ = ("_session", "id", "invocation", "remote", "streaming", "subscription")
 
     def __init__(self, session: LinkSession, id: int) -> None:
         self._session = session
         self.id = id
         self.invocation: Invocation | None = None
+        self.remote: PeerCall | None = None  # what runs for it in another engine
         self.subscription: LinkSubscription | None = None
 
     @property
@@ -396,6 +399,8 @@ class LinkSession:
             call = self.calls.get(id)
             if call is not None and call.invocation is not None:
                 self._operations.dispatcher.grant_chunks(call.invocation, credit.chunks)
+            elif call is not None and call.remote is not None:
+                call.remote.grant(credit.chunks)
             return
         self.credit = credit.invocations
         self._operations.dispatcher.serve(self)
@@ -414,6 +419,8 @@ class LinkSession:
                 return  # too late: its outcome is on the way
             call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
         else:
+            if call.remote is not None:
+                call.remote.cancel(item.cancel.reason)
             call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
 
     def _on_ping(self, id: int, item: link_pb2.LinkItem) -> None:
@@ -476,6 +483,15 @@ class LinkSession:
         return connection is not None and connection.watched and self.in_flight > len(self.abandoned)
 
 
+def _engines_not_known(engines: int) -> AmxError:
+    return AmxError(
+        errors.FAILED_PRECONDITION,
+        "ENGINES_NOT_KNOWN",
+        f"{engines} engines share this address, and agents must be hosted at each of them; update the SDK to one that"
+        " knows the feature 'engines', or start the engine without --workers",
+    )
+
+
 def _defect(failure: Exception) -> AmxError:
     log.exception("link_failed")
     return AmxError(errors.INTERNAL, "INTERNAL", f"the engine failed at a frame: {failure!r}")
@@ -485,12 +501,14 @@ class LinkConnection:
     """One connection of one peer. The first frame decides which session it belongs to.
 
     watched: whoever pumps frames also watches the peer's process, and says with `process_ended` that it is gone.
+    engines: where the peer finds the engines that share its address; empty: there is one, or the peer knows them.
     """
 
-    def __init__(self, links: Links, identity: Identity, watched: bool = False) -> None:
+    def __init__(self, links: Links, identity: Identity, watched: bool = False, engines: Sequence[str] = ()) -> None:
         self._links = links
         self._identity = identity
         self.watched = watched
+        self._engines = engines
         self._first: deque[bytes] = deque()
         self._decided = asyncio.Event()  # the handshake is over, one way or the other
         self.over = asyncio.Event()  # nothing more will be taken or sent
@@ -539,7 +557,15 @@ class LinkConnection:
             raise violation(f"{len(data)} bytes that are not a LinkFrame; generate stubs from proto/amx/v1") from None
         if len(frame.items) != 1 or frame.items[0].WhichOneof("item") != "hello":
             raise violation("the first frame must hold exactly one Hello")
-        session, welcome = self._links.open(self._identity, frame.items[0].hello, self)
+        hello = frame.items[0].hello
+        session: LinkSession | None = None
+        if self._engines and _ENGINES in hello.features and not hello.engines_known:
+            welcome = self._links.tell_engines(self._identity, hello, self._engines)
+            self.ending.set()
+        else:
+            if self._engines and hello.agents and not hello.engines_known:
+                raise _engines_not_known(len(self._engines))
+            session, welcome = self._links.open(self._identity, hello, self)
         self.session = session
         answer = link_pb2.LinkFrame()
         answer.items.add().welcome.CopyFrom(welcome)
@@ -606,18 +632,7 @@ class Links:
         self, identity: Identity, hello: link_pb2.Hello, connection: LinkConnection
     ) -> tuple[LinkSession, link_pb2.Welcome]:
         """Admits a peer: a new session, or a lost one taken up again. Raises AmxError if it cannot be admitted."""
-        if self.closing:
-            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; connect again in a moment")
-        if not hello.link_id or len(hello.link_id.encode()) > 128:
-            raise invalid("INVALID_HELLO", "Hello.link_id must have 1 to 128 bytes")
-        protocol = min(hello.protocol_max, PROTOCOL_MAX)
-        if protocol < max(hello.protocol_min, PROTOCOL_MIN):
-            raise AmxError(
-                errors.FAILED_PRECONDITION,
-                "PROTOCOL_VERSION_UNSUPPORTED",
-                f"the SDK speaks protocol {hello.protocol_min} to {hello.protocol_max}, this engine {PROTOCOL_MIN} to"
-                f" {PROTOCOL_MAX}; update the older of the two",
-            )
+        protocol = self._protocol(hello)
         namespace = self._namespace_of(identity.namespace)
         name = f"{namespace.name}\n{hello.link_id}"
         earlier = self.sessions.get(name)
@@ -664,6 +679,34 @@ class Links:
         if hello.agents:
             self.operations.registry.joined(session)
         return session, welcome
+
+    def _protocol(self, hello: link_pb2.Hello) -> int:
+        """The version to speak with a peer. Raises AmxError if there is none, or it cannot be admitted at all."""
+        if self.closing:
+            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; connect again in a moment")
+        if not hello.link_id or len(hello.link_id.encode()) > 128:
+            raise invalid("INVALID_HELLO", "Hello.link_id must have 1 to 128 bytes")
+        protocol = min(hello.protocol_max, PROTOCOL_MAX)
+        if protocol < max(hello.protocol_min, PROTOCOL_MIN):
+            raise AmxError(
+                errors.FAILED_PRECONDITION,
+                "PROTOCOL_VERSION_UNSUPPORTED",
+                f"the SDK speaks protocol {hello.protocol_min} to {hello.protocol_max}, this engine {PROTOCOL_MIN} to"
+                f" {PROTOCOL_MAX}; update the older of the two",
+            )
+        return protocol
+
+    def tell_engines(self, identity: Identity, hello: link_pb2.Hello, engines: Sequence[str]) -> link_pb2.Welcome:
+        """The answer to an SDK that does not know yet where the engines of this address are. Opens no session.
+        Raises AmxError if there is no protocol version in common.
+        """
+        return link_pb2.Welcome(
+            protocol=self._protocol(hello),
+            features=[_ENGINES],
+            namespace=self._namespace_of(identity.namespace).name,
+            engine=link_pb2.SoftwareInfo(name="amx-engine", version=VERSION, language="python"),
+            engines=[link_pb2.EngineEndpoint(address=address) for address in engines],
+        )
 
     def _welcome(self, session: LinkSession, protocol: int, features: list[str]) -> link_pb2.Welcome:
         limits = self._config.limits
@@ -745,6 +788,8 @@ class Links:
                 self.operations.events.unsubscribe_link(call.subscription)
             elif call.invocation is not None:
                 self.operations.dispatcher.caller_left(call.invocation)
+            elif call.remote is not None:
+                call.remote.cancel("the caller has gone")
         self.operations.events.link_lost(session)
         self.operations.dispatcher.link_lost(session)
         session.hosted = []

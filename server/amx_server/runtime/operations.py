@@ -56,7 +56,7 @@ class Operations:
         if operation == "request":
             session.identity.require("messages:send", "sending messages")
             invocation_id = what.invocation_id
-            sender = self._sender(session, invocation_id) if invocation_id else session.sender
+            sender = self._sender(session, invocation_id, what.request.sender)
             self._waits_for(session, call, invocation_id, what.request)
             call.invocation = self.acceptance.accept(
                 session.namespace, session.identity, sender, what.request, call, what.timeout_ms
@@ -72,8 +72,12 @@ class Operations:
         session.identity.require("messages:send", "sending messages")
         call.invocation = self.acceptance.accept_plain(session, call, entry)
 
-    def _sender(self, session: LinkSession, invocation_id: int) -> str:
-        """Who sends: the instance whose handler makes the call, else the link's identity."""
+    def _sender(self, session: LinkSession, invocation_id: int, stated: str = "") -> str:
+        """Who sends: the instance whose handler makes the call, else the link's identity. stated: who does by the word
+        of the caller, which counts if that is another engine.
+        """
+        if not invocation_id:
+            return stated if session.identity.peer and stated else session.sender
         inv = session.running.get(invocation_id)
         return inv.instance.address if inv is not None else session.sender
 
@@ -86,12 +90,12 @@ class Operations:
 
     def _send(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
-        sender = self._sender(session, what.invocation_id)
+        sender = self._sender(session, what.invocation_id, what.send.sender)
         self.acceptance.accept(session.namespace, session.identity, sender, what.send, call, one_way=True)
 
     def _stream(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("messages:send", "sending messages")
-        sender = self._sender(session, what.invocation_id)
+        sender = self._sender(session, what.invocation_id, what.stream.sender)
         self._waits_for(session, call, what.invocation_id, what.stream)
         call.invocation = self.acceptance.accept(
             session.namespace, session.identity, sender, what.stream, call, what.timeout_ms, streaming=True
@@ -100,7 +104,7 @@ class Operations:
     def _publish(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("events:publish", "publishing events")
         event = what.publish
-        event.publisher = self._sender(session, what.invocation_id)
+        event.publisher = self._sender(session, what.invocation_id, event.publisher)
         self.events.publish(session.namespace, session.identity, event, partial(_published, call, event))
 
     def _subscribe(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
@@ -109,7 +113,7 @@ class Operations:
 
     def _broadcast(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         session.identity.require("broadcast:send", "broadcasting")
-        sender = self._sender(session, what.invocation_id)
+        sender = self._sender(session, what.invocation_id, what.broadcast.message.sender)
         broadcast = what.broadcast
         self._waits_for(session, call, what.invocation_id, broadcast.message)
         self.broadcasts.broadcast(
@@ -124,6 +128,13 @@ class Operations:
 
     def _memory(self, session: LinkSession, call: LinkCall, what: link_pb2.Call) -> None:
         require_memory(session.identity.require, what.memory)
+        engines, ref = self.acceptance.engines, what.memory.instance
+        if engines is not None and not session.identity.peer:
+            owner = engines.elsewhere(session.namespace.name, ref.agent, ref.key)
+            if owner >= 0:
+                done = partial(_remembered, call)
+                engines.remember(owner, session.identity, what.memory, what.timeout_ms, done)
+                return
         self.memory.operate(session.namespace, what.memory, partial(_remembered, call))
 
     def register(self, session: LinkSession, register: link_pb2.Register, call: LinkCall) -> None:

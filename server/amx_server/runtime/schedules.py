@@ -107,6 +107,7 @@ class Schedules:
         declared = {
             (definition.key or DEFAULT_KEY, definition.name): definition
             for definition in active.spec.definition.schedules
+            if self._acceptance.owns(namespace.name, agent.name, definition.key)
         }
         for (space, name, key, schedule_name), schedule in list(self._all.items()):
             ours = space == namespace.name and name == agent.name and schedule.from_definition

@@ -20,15 +20,23 @@ _REMEMBERED = 4096
 class Identity:
     """A caller: who it is, the one namespace it acts in, what it may do. Never changes."""
 
-    __slots__ = ("_answers", "namespace", "permissions", "roles", "subject")
+    __slots__ = ("_answers", "namespace", "peer", "permissions", "roles", "subject")
 
     def __init__(
-        self, subject: str, namespace: str, roles: Iterable[str] = (), permissions: Iterable[str] = ()
+        self,
+        subject: str,
+        namespace: str,
+        roles: Iterable[str] = (),
+        permissions: Iterable[str] = (),
+        *,
+        peer: bool = False,
     ) -> None:
+        """peer: another engine of the same address speaks for it, and has done what comes before ownership."""
         self.subject = subject
         self.namespace = namespace
         self.roles = tuple(roles)
         self.permissions = frozenset(permissions)
+        self.peer = peer
         self._answers: dict[str, bool] = {}
 
     def allows(self, permission: str) -> bool:
