@@ -21,6 +21,7 @@ from amx_engine._collector import rare_collections
 from amx_engine._context import make_event
 from amx_engine._definition import HostedAgent
 from amx_engine._embedded import EmbeddedProcess
+from amx_engine._engines import EngineLinks
 from amx_engine._errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError
 from amx_engine._link import Link
 from amx_engine._memory_access import RemoteMemory
@@ -76,7 +77,7 @@ class AmxEngine:
         self._concurrency = concurrency
         self._threads = threads
         self.config = config
-        self._link: Link | None = None
+        self._link: Link | EngineLinks | None = None
         self._exits: AsyncExitStack | None = None
         self._stopped: asyncio.Event | None = None
         self._ids = count(1)
@@ -120,7 +121,8 @@ class AmxEngine:
                 patience = 0.0 if self._address_is_default else DEFAULT_PATIENCE
             for agent in self._agents:
                 exits.push_async_callback(agent.close)
-            link = Link(
+            link: Link | EngineLinks
+            link = first = Link(
                 connector,
                 self._agents,
                 concurrency=self._concurrency,
@@ -130,12 +132,33 @@ class AmxEngine:
             )
             exits.push_async_callback(link.close, 0.0)
             await link.open(patience)
+            if first.engines:
+                await first.close(0.0)
+                link = self._links(first.engines, connector, first.protocol.namespace)
+                exits.push_async_callback(link.close, 0.0)
+                await link.open(max(patience, _WELCOME_SECONDS))
         except BaseException:
             await exits.aclose()
             raise
         self._exits = exits
         self._link = link
         self._stopped = asyncio.Event()
+
+    def _links(self, engines: list[str], connector: Connector, namespace: str) -> EngineLinks:
+        """Links to the engines that share the address. Each may run its part of `concurrency`."""
+        assert isinstance(connector, GrpcConnector)  # nothing else leads to more than one
+        links = [
+            Link(
+                connector.at(engine),
+                self._agents,
+                concurrency=max(1, -(-self._concurrency // len(engines))),
+                threads=max(1, -(-self._threads // len(engines))),
+                config=self.config,
+                engines_known=True,
+            )
+            for engine in engines
+        ]
+        return EngineLinks(links, namespace)
 
     async def stop(self, deadline: float | timedelta = DEFAULT_DRAIN) -> None:
         """Takes no new messages, lets handlers finish for up to `deadline` (seconds), then cancels them and
@@ -429,7 +452,7 @@ class AmxEngine:
         reference = AgentReference.parse(agent) if isinstance(agent, str) else agent
         return RemoteMemory(self._connected(), reference.name, key or reference.key)
 
-    def _connected(self) -> Link:
+    def _connected(self) -> Link | EngineLinks:
         if self._link is None:
             raise AmxError(
                 FAILED_PRECONDITION,

@@ -22,7 +22,7 @@ from google.protobuf.message import Message as ProtoMessage
 from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_engine._calls import BytesCall, ReplyCall, StreamCall, SubscriptionCall
 from amx_engine._deadlines import Deadlines
-from amx_engine._errors import UNAVAILABLE, AmxError
+from amx_engine._errors import FAILED_PRECONDITION, UNAVAILABLE, AmxError
 from amx_engine._protocol import LinkProtocol, ProtocolViolation
 from amx_engine._runner import Runner
 from amx_engine._services import NO_SERVICES
@@ -60,8 +60,12 @@ class Link:
         config: Mapping[str, Any] | None = None,
         clock: Callable[[], float] = monotonic,
         now: Callable[[], float] = monotonic,
+        engines_known: bool = False,
     ) -> None:
+        """engines_known: the engine is one of several, of which all are linked to."""
         self._connector = connector
+        self.engines: list[str] = []
+        """Where the engines are that share the address, if there are several: then this link is of no more use."""
         self._now = now
         loop = self._loop = asyncio.get_running_loop()
         self._deadlines = Deadlines(loop.time, loop.call_at)
@@ -86,6 +90,7 @@ class Link:
             agents=[agent.definition for agent in self._hosted.values()],
             credit=concurrency,
             host_name=f"{socket.gethostname()}:{os.getpid()}",
+            engines_known=engines_known,
         )
         self.runner.protocol = self.protocol
         self.runner.calls = self
@@ -107,7 +112,8 @@ class Link:
         """Returns when the engine has said Welcome.
 
         patience: seconds for which an engine that cannot be reached is tried again; 0: one attempt. Raises AmxError
-        ENGINE_UNREACHABLE, or the reason for which the engine refused the link.
+        ENGINE_UNREACHABLE, or the reason for which the engine refused the link. If several engines share the address,
+        `engines` says where they are, and the link is to be closed.
         """
         self._patient_until = self._now() + patience
         self._supervisor = self._loop.create_task(self._supervise(), name="amx-link")
@@ -311,6 +317,9 @@ class Link:
         if not self._opened.done():
             self._opened.set_result(None)
 
+    def redirected(self, engines: list[str]) -> None:
+        self.engines = engines
+
     def rejected(self, error: AmxError) -> None:
         self._rejection = error
 
@@ -342,6 +351,12 @@ class Link:
                 logger.exception("the link failed unexpectedly and reconnects")
                 lost = ConnectionLost(repr(error))
             if self._said_goodbye:
+                return
+            if self.engines:
+                if self._opened.done():
+                    self._give_up(_changed(self._connector.address, len(self.engines)))
+                else:
+                    self._opened.set_result(None)
                 return
             rejection, self._rejection = self._rejection or lost.error, None
             if rejection is not None and not rejection.retryable:
@@ -390,7 +405,7 @@ class Link:
         except TimeoutError:
             raise ConnectionLost(f"no Welcome within {HANDSHAKE_SECONDS:.0f} s") from None
         if not protocol.open:
-            raise ConnectionLost("the engine refused the link")
+            raise ConnectionLost("the engine refused the link, or is elsewhere")
         self._welcomed_at = self._now()
         self._connection = connection
         others = [
@@ -459,6 +474,14 @@ class Link:
                 await future
         except TimeoutError:
             pass
+
+
+def _changed(address: str, engines: int) -> AmxError:
+    return AmxError(
+        FAILED_PRECONDITION,
+        "ENGINES_CHANGED",
+        f"{engines} engines are now at {address}, where there was one; start this process again",
+    )
 
 
 def _unavailable(reason: str, message: str) -> AmxError:

@@ -30,7 +30,7 @@ logger = logging.getLogger("amx_engine.link")
 
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-FEATURES = ("resume",)
+FEATURES = ("resume", "engines")
 
 # Until Welcome.limits says otherwise.
 MAX_ITEM_BYTES = 4 * 1024 * 1024
@@ -98,6 +98,9 @@ class LinkEvents(Protocol):
     def go_away(self, reason: str, seconds: float) -> None:
         """The engine closes this connection in `seconds`."""
 
+    def redirected(self, engines: list[str]) -> None:
+        """Several engines share the address, here is where each of them is; nothing more comes of this connection."""
+
 
 class PendingCall:
     """A call waiting for its outcome. Subclasses say what happens then.
@@ -161,8 +164,11 @@ class LinkProtocol:
         agents: Iterable[agent_pb2.AgentDefinition] = (),
         credit: int = 1024,
         host_name: str = "",
+        engines_known: bool = False,
     ) -> None:
+        """engines_known: the link is to one of several engines, of which all are known."""
         self.link_id = link_id
+        self._engines_known = engines_known
         self.agents: dict[str, agent_pb2.AgentDefinition] = {agent.name: agent for agent in agents}
         self.open = False
         self.session_id = ""
@@ -243,6 +249,7 @@ class LinkProtocol:
         hello.agents.extend(self.agents.values())
         hello.credit = self._credit
         hello.host = self._host_name
+        hello.engines_known = self._engines_known
         if self._resume_token:
             hello.resume_token = self._resume_token
             hello.received_seq = self._received_seq
@@ -725,10 +732,13 @@ class LinkProtocol:
                 f"the engine chose protocol version {welcome.protocol}, this SDK speaks {PROTOCOL_MIN} to"
                 f" {PROTOCOL_MAX}; update the older of the two"
             )
-        known = bool(self._resume_token)
-        self.session_id = welcome.session_id
         self.namespace = welcome.namespace
         self.engine = f"{welcome.engine.name} {welcome.engine.version}".strip()
+        if welcome.engines and not self._engines_known:
+            self._events.redirected([engine.address for engine in welcome.engines])
+            return
+        known = bool(self._resume_token)
+        self.session_id = welcome.session_id
         if welcome.heartbeat_interval_ms:
             self.heartbeat_seconds = welcome.heartbeat_interval_ms / 1000
         self.resume_window_seconds = welcome.resume_window_ms / 1000

@@ -140,7 +140,10 @@ class EngineProcess(Process):
         data: Path | None = None,
         entry: tuple[str, ...] = ("-m", "amx_server.cli"),
         environment: Mapping[str, str] = {},
+        workers: int = 0,
     ) -> None:
+        """workers: engine processes that share the address; 0: the process itself is the engine."""
+        self.workers = workers
         self.data = (data or folder).resolve()
         self.entry = entry
         self.settings = [f"storage.path={self.data / 'amx.db'}", "http.port=0", *settings]
@@ -151,7 +154,8 @@ class EngineProcess(Process):
 
     def launch(self) -> None:
         settings = [part for setting in (f"grpc.port={self.port}", *self.settings) for part in ("--set", setting)]
-        self.arguments = [*self.entry, "serve", *settings]
+        workers = ["--workers", str(self.workers)] if self.workers else []
+        self.arguments = [*self.entry, "serve", *workers, *settings]
         super().launch()
 
     def start(self) -> EngineProcess:

@@ -80,6 +80,9 @@ class Recorder:
     def opened(self, resumed: bool) -> None:
         self.said.append(("opened", resumed))
 
+    def redirected(self, engines: list[str]) -> None:
+        self.said.append(("redirected", engines))
+
     def rejected(self, error: AmxError) -> None:
         self.said.append(("rejected", error.reason))
 

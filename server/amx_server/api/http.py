@@ -26,7 +26,9 @@ class HealthSource(Protocol):
 class HttpServer:
     """Listens while entered. Stateless: every answer comes from the HealthSource."""
 
-    def __init__(self, source: HealthSource, config: HttpConfig) -> None:
+    def __init__(self, source: HealthSource, config: HttpConfig, *, shared: bool = False) -> None:
+        """shared: other processes listen at the same port."""
+        self._shared = shared
         self._source = source
         self._config = config
         self._runner: web.AppRunner | None = None
@@ -47,7 +49,7 @@ class HttpServer:
         runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
         await runner.setup()
         try:
-            site = web.TCPSite(runner, self._config.host, self._config.port)
+            site = web.TCPSite(runner, self._config.host, self._config.port, reuse_port=self._shared or None)
             await site.start()
         except BaseException:
             await runner.cleanup()

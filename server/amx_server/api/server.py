@@ -15,6 +15,7 @@ from amx.v1 import engine_pb2, link_pb2
 from amx_server.api.engine_service import EngineService
 from amx_server.api.http import HttpServer
 from amx_server.api.link_service import LinkService
+from amx_server.cluster.trust import PeerTrust
 from amx_server.core import errors
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError
@@ -32,9 +33,16 @@ _FRAMING = 64 * 1024  # bytes that a message may be larger than its largest item
 class Server:
     """Listens while entered; leaving it closes every connection. The engine is drained by its owner before."""
 
-    def __init__(self, engine: Engine, config: EngineConfig) -> None:
+    def __init__(
+        self, engine: Engine, config: EngineConfig, *, trust: PeerTrust | None = None, shared: bool = False
+    ) -> None:
+        """trust: how other engines of the address are recognised; None: there are none. shared: other processes listen
+        at the same TCP ports, and the operating system gives each connection to one of them.
+        """
         self._engine = engine
         self._config = config
+        self._trust = trust
+        self._shared = shared
         self._authenticator = Authenticator(config)
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
@@ -53,7 +61,7 @@ class Server:
             options=[
                 ("grpc.max_receive_message_length", largest),
                 ("grpc.max_send_message_length", -1),
-                ("grpc.so_reuseport", 0),
+                ("grpc.so_reuseport", int(self._shared)),
                 ("grpc.keepalive_permit_without_calls", 1),
                 ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
             ]
@@ -89,7 +97,7 @@ class Server:
         self._server = server
         if config.http.enabled:
             try:
-                self._http = await HttpServer(self._engine, config.http).__aenter__()
+                self._http = await HttpServer(self._engine, config.http, shared=self._shared).__aenter__()
             except OSError as error:
                 await server.stop(None)
                 raise AmxError(
@@ -117,7 +125,11 @@ class Server:
         return server.add_secure_port(address, credentials)
 
     def _identify(self, context: Any) -> Identity:
-        """The identity behind a call: bearer token in its metadata, or client certificate."""
+        """The identity behind a call: bearer token in its metadata, or client certificate, or what a peer says."""
+        if self._trust is not None:
+            identity = self._trust.identity(context.invocation_metadata())
+            if identity is not None:
+                return identity
         return self._authenticator.authenticate_metadata(context.invocation_metadata(), context.auth_context())
 
     async def not_serving(self) -> None:

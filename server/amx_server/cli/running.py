@@ -38,13 +38,7 @@ def run_engine(config: EngineConfig, companion: Companion) -> int:
     acknowledged is on disk. A second one, or the deadline, stops at once; what was acknowledged is on disk then, too.
     """
     try:
-        import uvloop
-
-        factory: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        factory = None
-    try:
-        with asyncio.Runner(loop_factory=factory) as runner:
+        with asyncio.Runner(loop_factory=event_loops()) as runner:
             return runner.run(_serve(config, companion))
     except AmxError as error:
         print(f"amx: {error.message} [{error.reason}]", file=sys.stderr)
@@ -54,8 +48,17 @@ def run_engine(config: EngineConfig, companion: Companion) -> int:
         return FAILED
 
 
+def event_loops() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """What makes event loops: uvloop where it is installed, else None for asyncio's own."""
+    try:
+        import uvloop
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
 async def _serve(config: EngineConfig, companion: Companion) -> int:
-    _tune_grpc()
+    tune_grpc()
     from amx_server.api.server import Server
     from amx_server.runtime.engine import Engine
 
@@ -108,7 +111,7 @@ async def _stop_signals(deadline: float) -> AsyncIterator[asyncio.Event]:
             timer.cancel()
 
 
-def _tune_grpc() -> None:
+def tune_grpc() -> None:
     """Imports gRPC with the settings that make a lone call fastest; they are read when it is imported."""
     from amx_engine._transport import _grpc
 

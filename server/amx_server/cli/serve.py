@@ -34,18 +34,26 @@ def serve(
         list[str] | None,
         typer.Option("--load", "-l", metavar="MODULE", help="Module or .py file with agents; may be repeated."),
     ] = None,
+    workers: Annotated[
+        int | None, typer.Option("--workers", "-w", min=1, max=64, help="Engine processes that share the address.")
+    ] = None,
 ) -> None:
-    """Run an engine until SIGTERM or SIGINT, and the agents of modules with it.
+    """Run an engine until SIGTERM or SIGINT, and the agents of modules with it. With --workers several engines, which
+    share the work of one address.
 
     Settings come from the file, then from AMX__SECTION__FIELD in the environment, then from --set.
     """
     from amx_server.cli.hosting.agents import AgentHost
     from amx_server.cli.hosting.loading import loaded
     from amx_server.cli.running import run_engine
+    from amx_server.cli.workers import run_workers
     from amx_server.security.identity import Identity
     from amx_server.security.permissions import ROLES
 
     settings = read_config(config, overrides(setting), strict=True)
+    if workers is not None:
+        raise typer.Exit(run_workers(settings, workers, load or ()))
+    require_single(settings)
     identity = Identity("amx-serve", "default", ("worker",), ROLES["worker"])
     hosting = loaded(load) if load else None
 
@@ -63,6 +71,21 @@ def serve(
             yield
 
     raise typer.Exit(run_engine(settings, beside))
+
+
+def require_single(config: EngineConfig) -> None:
+    """Ends the command if several engines store where a single one is to begin."""
+    from amx_server.cluster.shards import ShardedStore
+
+    store = ShardedStore(config)
+    engines = store.engines()
+    if engines:
+        typer.echo(
+            f"amx: {store.folder} holds the stores of {engines} engines; start with --workers (1 to {engines}), or give"
+            " a new storage.path [ENGINES_MISMATCH]",
+            err=True,
+        )
+        raise typer.Exit(USAGE)
 
 
 def read_config(path: str | None, changes: dict[str, Any], *, strict: bool) -> EngineConfig:

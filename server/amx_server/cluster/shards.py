@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from amx_server.cluster.placement import owner_of
+from amx_engine._ownership import owner_of
 from amx_server.core.config import EngineConfig, QuotaConfig
 from amx_server.core.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError
 
@@ -80,10 +80,8 @@ class ShardedStore:
             if not 1 <= engines <= MAX_ENGINES:
                 raise ValueError(f"{engines} engines")
             return engines
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return 0
-        except NotADirectoryError:
-            raise self._occupied() from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise AmxError(
                 FAILED_PRECONDITION,
@@ -110,7 +108,11 @@ class ShardedStore:
         if self.in_memory:
             return processes
         if Path(self._file).is_file():
-            raise self._occupied()
+            raise AmxError(
+                INVALID_ARGUMENT,
+                "ENGINES_MISMATCH",
+                f"{self._file} holds the store of a single engine; start without --workers, or give a new storage.path",
+            )
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / _MANIFEST
         path.with_suffix(".new").write_text(json.dumps({"format": 1, "engines": processes}) + "\n", encoding="utf-8")
@@ -131,13 +133,6 @@ class ShardedStore:
             }
         )
         return config.model_copy(update={"storage": storage, "quotas": quotas})
-
-    def _occupied(self) -> AmxError:
-        return AmxError(
-            INVALID_ARGUMENT,
-            "ENGINES_MISMATCH",
-            f"{self._file} holds the store of a single engine; start without --workers, or give a new storage.path",
-        )
 
 
 def _part(quota: QuotaConfig, engines: int) -> QuotaConfig:

@@ -76,6 +76,9 @@ class GrpcConfig(_Section):
     """Certificates; None: plain text."""
     unix_socket: str | None = None
     """Path of a Unix socket to listen on as well; None: none."""
+    engine_ports: Port | None = None
+    """With `amx serve --workers`: first of the TCP ports of the single engines, one each; 0: any free ones. None: those
+    after `port`."""
 
 
 class HttpConfig(_Section):

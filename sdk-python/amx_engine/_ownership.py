@@ -1,4 +1,4 @@
-"""Which of several engines owns an instance: a hash that every language computes alike.
+"""Which of several engines owns an instance: a hash that every language computes alike, engines included.
 
 FNV-1a over 32 bits, finished with the mixing steps of MurmurHash3 (fmix32): FNV's lowest bit alone is the parity of
 its input, which would put keys like `11`, `22`, `33` all on one of two engines.

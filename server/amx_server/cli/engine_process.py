@@ -1,0 +1,204 @@
+"""One process of `amx serve --workers`: runs the engines that its parent tells it to, until it is told to stop.
+
+Started by `workers` with a socket to it; ends when that closes, so that it never outlives its parent for long.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from amx_server.cli.engine_setup import Setup
+from amx_server.cli.exits import FAILED, OK
+from amx_server.cluster.shards import ShardedStore
+from amx_server.cluster.trust import PeerTrust
+from amx_server.core.collector import tuned_collector
+from amx_server.core.errors import AmxError
+
+if TYPE_CHECKING:
+    from amx_server.api.server import Server
+    from amx_server.runtime.engine import Engine
+
+
+class EngineProcess:
+    """The engines of this process, each with its own listener, and the listener at the public address."""
+
+    def __init__(self, setup: Setup, say: Callable[[dict[str, Any]], None]) -> None:
+        from amx_server.cli.hosting.loading import loaded
+
+        self._setup = setup
+        self._say = say
+        self._modules = loaded(setup.load)[0] if setup.load else None
+        self._trust = PeerTrust(setup.secret)
+        self._closing: dict[int, asyncio.Event] = {}
+        self._running: dict[int, asyncio.Task[None]] = {}
+        self._engines: dict[int, Engine] = {}
+        self._door: Server | None = None
+        self._door_engine = -1
+        self._door_moves = asyncio.Lock()
+
+    def open(self, number: int) -> None:
+        """Begins to run engine `number`; says `opened` or `failed`, and `closed` in the end."""
+        self._closing[number] = asyncio.Event()
+        self._running[number] = asyncio.create_task(self._run(number, self._closing[number]))
+
+    def close(self, number: int) -> None:
+        """Begins to stop engine `number` politely."""
+        closing = self._closing.get(number)
+        if closing is not None:
+            closing.set()
+
+    async def stop(self) -> None:
+        """Stops every engine politely; returns when they have ended."""
+        for closing in self._closing.values():
+            closing.set()
+        if self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    def work_done(self) -> int:
+        """A number that grows with every message and event."""
+        return sum(engine.work_done() for engine in self._engines.values())
+
+    async def _run(self, number: int, closing: asyncio.Event) -> None:
+        try:
+            async with AsyncExitStack() as stack:
+                engine, server = await self._enter(number, stack)
+                self._engines[number] = engine
+                try:
+                    await self._place_door()
+                    self._say({"said": "opened", "engine": number})
+                    await closing.wait()
+                finally:
+                    del self._engines[number]
+                await self._place_door()
+                await server.not_serving()
+                await engine.drain(self._setup.config.shutdown_deadline)
+        except AmxError as error:
+            self._say({"said": "failed", "engine": number, "reason": error.reason, "message": error.message})
+        except OSError as error:
+            self._say({"said": "failed", "engine": number, "reason": "", "message": str(error)})
+        else:
+            self._say({"said": "closed", "engine": number})
+        finally:
+            del self._closing[number], self._running[number]
+
+    async def _enter(self, number: int, stack: AsyncExitStack) -> tuple[Engine, Server]:
+        from amx_server.api.server import Server
+        from amx_server.runtime.engine import Engine
+
+        setup = self._setup
+        config = ShardedStore(setup.config).config(setup.config, number, len(setup.sockets))
+        listener = config.grpc.model_copy(update={"port": setup.ports[number], "unix_socket": setup.sockets[number]})
+        config = config.model_copy(update={"grpc": listener, "http": config.http.model_copy(update={"enabled": False})})
+        engine = await stack.enter_async_context(Engine(config, shard=setup.shard(number)))
+        level = logging.WARNING if self._modules is None else logging.INFO
+        stack.enter_context(engine.log.standard_logging(level))
+        await self._host(engine, stack)
+        server = await stack.enter_async_context(Server(engine, config, trust=self._trust, shared=True))
+        return engine, server
+
+    async def _host(self, engine: Engine, stack: AsyncExitStack) -> None:
+        """Hosts the agents of the modules that are to be loaded at an engine."""
+        from amx_server.cli.hosting.agents import AgentHost
+        from amx_server.cli.hosting.loading import compiled
+        from amx_server.security.identity import Identity
+        from amx_server.security.permissions import ROLES
+
+        modules = self._modules
+        if modules is not None:
+            identity = Identity("amx-serve", "default", ("worker",), ROLES["worker"])
+            host = AgentHost(engine, modules, identity, self._setup.config.shutdown_deadline)
+            await (await stack.enter_async_context(host)).replace(compiled(modules.load()))
+
+    async def _place_door(self) -> None:
+        """Listens at the public address with one of the engines, as long as there is one."""
+        from amx_server.api.server import Server
+
+        async with self._door_moves:
+            if self._door_engine in self._engines:
+                return
+            old, self._door, self._door_engine = self._door, None, -1
+            if self._engines:
+                number = min(self._engines)
+                config = self._setup.config
+                if config.grpc.unix_socket is not None and number != 0:
+                    # One process can listen at a path; whoever runs the first engine does.
+                    config = config.model_copy(update={"grpc": config.grpc.model_copy(update={"unix_socket": None})})
+                door = Server(self._engines[number], config, trust=self._trust, shared=True)
+                self._door = await door.__aenter__()
+                self._door_engine = number
+            if old is not None:
+                await old.__aexit__(None, None, None)
+
+
+async def _serve(setup: Setup, connection: socket.socket) -> int:
+    from amx_server.cli.running import tune_grpc
+
+    tune_grpc()
+    reader, writer = await asyncio.open_unix_connection(sock=connection)
+
+    def say(what: dict[str, Any]) -> None:
+        writer.write(json.dumps(what).encode() + b"\n")
+
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    loop.add_signal_handler(signal.SIGTERM, stop.set)
+    process = EngineProcess(setup, say)
+    async with tuned_collector(process.work_done):
+        say({"said": "up"})
+        listening = asyncio.create_task(_listen(reader, process))
+        stopped = asyncio.create_task(stop.wait())
+        await asyncio.wait((listening, stopped), return_when=asyncio.FIRST_COMPLETED)
+        listening.cancel()
+        stopped.cancel()
+        await process.stop()
+        with contextlib.suppress(OSError):
+            await writer.drain()
+    return OK
+
+
+async def _listen(reader: asyncio.StreamReader, process: EngineProcess) -> None:
+    """Follows the parent's orders until it says stop, or has gone."""
+    while line := await reader.readline():
+        order = json.loads(line)
+        if order["do"] == "open":
+            process.open(order["engine"])
+        elif order["do"] == "close":
+            process.close(order["engine"])
+        else:
+            return
+
+
+def main() -> int:
+    """Runs one process; the parent's socket is the descriptor named by the first argument."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent as well, which decides
+    connection = socket.socket(fileno=int(sys.argv[1]))
+    try:
+        setup = Setup.receive(connection)
+    except (EOFError, OSError):
+        return FAILED
+    connection.setblocking(False)
+    from amx_server.cli.running import event_loops
+
+    try:
+        with asyncio.Runner(loop_factory=event_loops()) as runner:
+            return runner.run(_serve(setup, connection))
+    except typer.Exit as exit:
+        return exit.exit_code
+
+
+if __name__ == "__main__":
+    code = main()
+    sys.stdout.flush()
+    os._exit(code)  # what a library still runs on a thread must not keep the process
