@@ -95,12 +95,16 @@ class EngineProcess:
 
     async def _enter(self, number: int, stack: AsyncExitStack) -> tuple[Engine, Server]:
         from amx_server.api.server import Server
+        from amx_server.cli.hosting.processes import default_count
         from amx_server.runtime.engine import Engine
 
         setup = self._setup
         config = ShardedStore(setup.config).config(setup.config, number, len(setup.sockets))
         listener = config.grpc.model_copy(update={"port": setup.ports[number], "unix_socket": setup.sockets[number]})
         config = config.model_copy(update={"grpc": listener, "http": config.http.model_copy(update={"enabled": False})})
+        wanted = config.scheduler.processes
+        helpers = -(-(default_count() if wanted is None else wanted) // len(setup.sockets))
+        config = config.model_copy(update={"scheduler": config.scheduler.model_copy(update={"processes": helpers})})
         engine = await stack.enter_async_context(Engine(config, shard=setup.shard(number)))
         level = logging.WARNING if self._modules is None else logging.INFO
         stack.enter_context(engine.log.standard_logging(level))
