@@ -1025,7 +1025,7 @@ class Dispatcher:
         if inv.done:
             self._free(inv, link)
             return False
-        inv.id = next(self._ids)  # the old one belongs to the handler that has not stopped
+        inv.id = next(self.ids)  # the old one belongs to the handler that has not stopped
         return True
 
     def refuse(self, inv: Invocation, error: AmxError) -> None:
