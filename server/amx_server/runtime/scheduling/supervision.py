@@ -85,14 +85,15 @@ class _Group:
 
 
 class _Target:
-    """One instance that a decision is about, as a child of one supervisor."""
+    """One instance that a decision is about, as a child of one supervisor. below: the supervisor that it is itself."""
 
-    __slots__ = ("child", "group", "key")
+    __slots__ = ("below", "child", "group", "key")
 
-    def __init__(self, group: _Group, child: Child, key: str) -> None:
+    def __init__(self, group: _Group, child: Child, key: str, below: _Group | None) -> None:
         self.group = group
         self.child = child
         self.key = key
+        self.below = below
 
 
 class Supervision:
@@ -213,10 +214,10 @@ class Supervision:
             return
         own = record.intensity if child.key == EVERY else None
         decision = group.supervisor.ended(child, self._now(), killed=killed, own=own)
-        targets = self._targets(group, decision.children, key if own is not None else "", set())
+        targets = self._targets(group, decision.children, key if own is not None else "", {group})
         record.last_reason = reason
         if decision.gave_up:
-            self._give_up(group, _Target(group, child, key), targets, reason)
+            self._give_up(group, _Target(group, child, key, None), targets, reason)
         elif targets:
             self._restart(targets, decision.delay, f"{agent.name}/{key} ended with {reason}")
 
@@ -231,9 +232,11 @@ class Supervision:
             if agent is None:
                 continue  # no process has ever hosted it
             keys = [child.key] if child.key != EVERY else [key] if key else list(agent.instances)
-            found += [_Target(group, child, each) for each in keys]
             below = self._groups.get((namespace.name, child.agent))
-            if below is not None and below not in seen:
+            if below in seen:
+                below = None  # they supervise each other
+            found += [_Target(group, child, each, below) for each in keys]
+            if below is not None:
                 seen.add(below)
                 found += self._targets(below, below.spec.children, "", seen)
         return found
@@ -272,9 +275,8 @@ class Supervision:
         self._counters.instance_restarts += 1
         log.debug("instance_restarted", agent=child.agent, key=key, supervisor=group.spec.agent)
         agent = self._agent(target)
-        below = self._groups.get((agent.namespace.name, agent.name))
-        if below is not None:
-            below.supervisor.forgive()
+        if target.below is not None:
+            target.below.supervisor.forgive()
         if record.given_up:
             self._lifecycle.resume_later(agent, key)
         if child.on_restart:
