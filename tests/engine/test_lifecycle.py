@@ -201,6 +201,20 @@ async def test_memory_of_a_suspended_instance_can_be_read_and_written(rig: Rig) 
     assert remembered((await sdk.work()).invoke) == 5
 
 
+async def test_resume_while_memory_is_being_written_from_outside_goes_on_when_it_is_stored(rig: Rig) -> None:
+    sdk = await rig.worker(COUNTER)
+    sdk.request("counter", "goes on")
+    await sdk.work()
+    await suspend(rig, cancel_running=True)
+    instance = rig.instance("counter")
+    assert instance is not None
+    rig.engine.dispatcher.hold(instance)  # as a write does until it is stored
+    await rig.engine.lifecycle.resume(known(rig), "default")
+    await nothing_comes(rig, sdk)
+    rig.engine.dispatcher.release(instance)
+    assert (await sdk.work()).value == "goes on"
+
+
 async def test_suspended_instance_sleeps_and_wakes_suspended(rig: Rig) -> None:
     sdk = await rig.worker(COUNTER)
     sdk.request("counter")
@@ -318,6 +332,22 @@ async def test_instance_moves_when_what_it_runs_has_ended_and_what_waits_runs_th
     assert moved.value == "later"
     moved.succeed("on two")
     assert await one.result(later) == "on two"
+
+
+async def test_instance_moves_when_its_concurrent_handlers_have_ended_too(rig: Rig) -> None:
+    looking = agent("counter", agent_pb2.HandlerDefinition(name="look", concurrent=True))
+    one = await rig.worker(looking, link_id="one")
+    one.request("counter", "first")
+    first = await one.work()
+    two = await rig.worker(looking, link_id="two")
+    migration = asyncio.create_task(rig.engine.lifecycle.migrate(known(rig), "default", "two"))
+    await rig.settle()
+    one.request("counter", "second")
+    await nothing_comes(rig, two)
+    assert not migration.done()
+    first.succeed()
+    await migration
+    assert (await two.work()).value == "second"
 
 
 async def test_migration_whose_caller_leaves_is_called_off(rig: Rig) -> None:

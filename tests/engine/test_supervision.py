@@ -170,6 +170,28 @@ async def test_child_that_fails_while_another_restart_waits_joins_it_in_order(ri
     assert supervisors(rig)[0].restarts == 2
 
 
+async def test_children_are_stopped_last_first(rig: Rig) -> None:
+    group = [child(name) for name in ("a", "b", "c")]
+    sdk = await rig.worker(boss(*group, strategy=ONE_FOR_ALL), *(agent(name) for name in "abc"))
+    running_ids = {}
+    for name in ("b", "c"):
+        sdk.request(name)
+        running_ids[(await sdk.work()).id] = name
+    await crash(sdk, "a")
+    assert [running_ids[(await sdk.next("cancel")).id] for _ in range(2)] == ["c", "b"]
+
+
+async def test_child_does_not_fall_asleep_while_it_waits_for_its_restart(rig: Rig) -> None:
+    sdk = await rig.worker(boss(), agent("child", idle_timeout_ms=10))
+    await crash(sdk)
+    await rig.pass_time(0.05)
+    sdk.request("child", "next")
+    await rig.settle()
+    assert not sdk.waiting
+    await rig.pass_time(0.06)
+    assert (await sdk.work()).value == "next"
+
+
 async def test_instances_of_a_child_that_stands_for_many_are_restarted_each_for_itself(rig: Rig) -> None:
     sdk = await rig.worker(boss(child(key="*"), strategy=ONE_FOR_ALL), CHILD)
     for key in "ab":
@@ -339,6 +361,23 @@ async def test_supervisor_of_supervisors_that_gives_up_suspends_everything_below
     await rig.settle()
     for name in ("a", "b", "boss"):
         assert state(rig, name).state == engine_pb2.INSTANCE_STATE_SUSPENDED, name
+
+
+async def test_restart_from_above_takes_up_again_what_was_given_up_below(rig: Rig) -> None:
+    sdk = await rig.worker(
+        boss(child(key="*")),
+        boss(child("boss"), child("other"), name="chief", strategy=ONE_FOR_ALL),
+        CHILD,
+        agent("other"),
+    )
+    await crash_until_given_up(rig, sdk, key="bad")
+    sdk.request("child", "waits", key="bad")
+    await rig.settle()
+    assert not sdk.waiting
+    await crash(sdk, "other")
+    await rig.pass_time(0.2)
+    assert (await sdk.work()).value == "waits"
+    assert await rig.engine.store.suspensions() == []
 
 
 async def test_supervisors_that_supervise_each_other_come_to_an_end(rig: Rig) -> None:
