@@ -171,12 +171,17 @@ class Pause(TypedDict):
 
 @Agent(name=named("Blocking"))
 class Blocking:
-    @handler(default=True)
+    @handler(default=True, execution="thread")
     def block(self, pause: Pause) -> str:
         time.sleep(pause["ms"] / 1000)
         return "done"
 
-    @handler
+    @handler(execution="process")
+    def block_process(self, pause: Pause) -> str:
+        time.sleep(pause["ms"] / 1000)
+        return "done"
+
+    @handler(execution="loop")
     async def block_loop(self, pause: Pause) -> str:
         time.sleep(pause["ms"] / 1000)  # noqa: ASYNC251 (that is the point of it)
         return "done"
