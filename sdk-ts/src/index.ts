@@ -13,6 +13,7 @@ export { Subscription } from "./engine/subscription.js";
 export * from "./errors.js";
 export type { Environment, LogLevel as EnvironmentLogLevel, Timer } from "./protocol/environment.js";
 export * from "./protocol/wire.js";
+export { Threads, type ThreadsOptions } from "./threads/threads.js";
 export { type Connection, type ConnectionEvents, ConnectionLost, type Connector } from "./transport/connection.js";
 export { GrpcConnector, readTls, type TlsFiles, type TlsOptions } from "./transport/grpc.js";
 export { consoleLog, type LogSink, nodeEnvironment } from "./transport/node.js";

@@ -177,7 +177,7 @@ export class Blocking {
     return keepBusy(ms);
   }
 
-  @handler({ name: "block_loop" })
+  @handler({ name: "block_loop", execution: "loop" })
   async blockLoop({ ms }: { ms: number }): Promise<string> {
     return keepBusy(ms);
   }

@@ -3,6 +3,7 @@
 import { describe, expect, test } from "vitest";
 import { z } from "zod";
 import { AmxError, DefinitionError, HandlerError } from "../errors.js";
+import { HandlerExecution } from "../gen/amx/v1/agent_pb.js";
 import {
   Agent,
   type Context,
@@ -244,6 +245,28 @@ describe("a decorated class", () => {
     expect(agentSpecOf(Search).definition.capabilities).toEqual(["index", "answer"]);
     await agentSpecOf(Search).close?.();
     expect(closed).toBe(1);
+  });
+});
+
+describe("where a handler runs", () => {
+  const agentWith = (execution: string) =>
+    defineAgent({
+      name: "Placed",
+      handlers: (on) => ({
+        unsaid: on({}, () => 1),
+        said: on({ execution: execution as "loop" }, () => 1),
+      }),
+    });
+
+  test("is in its definition", () => {
+    const [unsaid, said] = agentSpecOf(agentWith("loop")).definition.handlers;
+    expect(unsaid?.execution).toBe(HandlerExecution.UNSPECIFIED);
+    expect(said?.execution).toBe(HandlerExecution.LOOP);
+  });
+
+  test.each(["thread", "process"])("cannot be a %s, which is said with the cure", (execution) => {
+    expect(() => agentSpecOf(agentWith(execution))).toThrow(DefinitionError);
+    expect(() => agentSpecOf(agentWith(execution))).toThrow(/Placed\.said: execution.*await it with Threads/);
   });
 });
 

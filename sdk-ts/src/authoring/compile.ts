@@ -9,6 +9,7 @@ import {
   AgentKind,
   type HandlerDefinition,
   HandlerDefinitionSchema,
+  HandlerExecution,
   MemoryDefinitionSchema,
   type MissedRuns,
   ScheduleDefinitionSchema,
@@ -341,6 +342,15 @@ function handlerDefinition(
       openMs: BigInt(said.rest === undefined ? 0 : milliseconds(said.rest, "circuitBreaker.rest")),
       disabled: breaker === false,
     };
+  }
+  if (options.execution !== undefined) {
+    if (options.execution !== "loop") {
+      throw new DefinitionError(
+        `${where}: execution ${JSON.stringify(options.execution)}: a handler of JavaScript cannot leave the event loop;` +
+          " put what computes into a function of a module and await it with Threads, or leave execution out",
+      );
+    }
+    definition.execution = HandlerExecution.LOOP;
   }
   for (const permission of new Set(plan.permissions)) {
     check(PERMISSION, permission, `${where}: the permission`, "the form area:action");

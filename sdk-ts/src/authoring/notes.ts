@@ -70,6 +70,8 @@ export interface HandlerOptions {
   filter?: string;
   /** When it runs by itself. */
   scheduled?: ScheduleOptions | readonly ScheduleOptions[];
+  /** Where it runs: on the event loop, said or not. What computes for long is a function for `Threads`. */
+  execution?: "loop";
   /** Schema of the content. What does not fit is refused with INVALID_INPUT naming the field. */
   input?: Schema;
   /** Schema of the result, or of each chunk. */
