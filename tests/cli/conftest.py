@@ -24,7 +24,7 @@ AGENTS = '''
 import asyncio
 from datetime import timedelta
 
-from amx_engine import Agent, AmxError, handler, memory, scheduled, subscribe
+from amx_engine import Agent, AmxError, Child, Supervisor, handler, memory, scheduled, subscribe
 
 
 @Agent(version="1.2.0", groups=["clerks"], labels={"tier": "gold"})
@@ -70,6 +70,15 @@ class Clerk:
     @scheduled(interval=timedelta(hours=6))
     async def tidy(self) -> None:
         self.motto = "tidy"
+
+
+@Agent(supervisor=Supervisor(Child("Clerk", key="supervised"), Child("Clerk", key="spare"), strategy="rest_for_one"))
+class Manager:
+    """Keeps a clerk running."""
+
+    @handler
+    async def status(self) -> str:
+        return "watching"
 '''
 
 

@@ -327,3 +327,50 @@ test("a context is typed by the memories of its agent", () => {
   const check = (context: Context<{ total: number }>): number => context.memory.total;
   expect(check).toBeTypeOf("function");
 });
+
+describe("a supervisor", () => {
+  test("declares its children in order of start", () => {
+    @Agent({
+      supervisor: {
+        children: [{ agent: "Database" }, { agent: "Session", key: "*", restart: "transient", onRestart: "wake_up" }],
+        strategy: "rest_for_one",
+        maxRestarts: 7,
+        within: "1m",
+        maxBackoff: 10_000,
+      },
+    })
+    class Shop {
+      @handler
+      async status(): Promise<string> {
+        return "open";
+      }
+    }
+    expect(agentSpecOf(Shop).definition.supervisor).toMatchObject({
+      strategy: 3,
+      children: [
+        { agent: "Database", key: "default", restart: 1, onRestart: "" },
+        { agent: "Session", key: "*", restart: 2, onRestart: "wake_up" },
+      ],
+      maxRestarts: 7,
+      withinMs: 60_000n,
+      maxBackoffMs: 10_000n,
+    });
+  });
+
+  test("is absent where nobody is supervised", () => {
+    expect(agentSpecOf(Chat).definition.supervisor).toBeUndefined();
+  });
+
+  test.each([
+    [{ children: [] }, /needs children/],
+    [{ children: [{ agent: "" }] }, /names no agent/],
+    [{ children: [{ agent: "Cart" }], maxRestarts: 0 }, /use 1 or more/],
+    [{ children: [{ agent: "Cart" }], strategy: "all" as "one_for_all" }, /one_for_one, one_for_all, rest_for_one/],
+    [{ children: [{ agent: "Cart", restart: "always" as "permanent" }] }, /permanent, transient, temporary/],
+  ])("that cannot be is refused and says how it could: %o", (supervisor, complaint) => {
+    const made = () =>
+      agentSpecOf(defineAgent({ name: "Shop", supervisor, handlers: (on) => ({ status: on(async () => "open") }) }));
+    expect(made).toThrow(DefinitionError);
+    expect(made).toThrow(complaint);
+  });
+});

@@ -33,6 +33,7 @@ import {
 } from "./notes.js";
 import { encodePayload, isPayloadSource, jsonPayload } from "./payload.js";
 import { type Converter, compileSchema } from "./schema.js";
+import { supervisorPolicy } from "./supervision.js";
 import { encodeJson } from "./values.js";
 
 /** What is handed from `decode` to `call`: a message and its content. Shared by the targets of one event. */
@@ -155,6 +156,7 @@ class CompiledAgent implements AgentSpec {
       capabilities: [...plan.capabilities],
       defaultHandler: defaultHandler(plan),
       order: options.order ?? 0,
+      ...(options.supervisor === undefined ? {} : { supervisor: supervisorPolicy(options.supervisor, where) }),
     });
     if (plan.close !== undefined) {
       this.close = plan.close.bind(plan);

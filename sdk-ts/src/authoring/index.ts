@@ -60,3 +60,4 @@ export {
 export type { FromJsonSchema, Infer, JsonSchema, Schema } from "./schema-types.js";
 export { agentSpecOf } from "./spec.js";
 export type { StandardIssue, StandardResult, StandardSchema } from "./standard-schema.js";
+export type { Child, Supervisor } from "./supervision.js";

@@ -4,6 +4,7 @@ import { DefinitionError } from "../errors.js";
 import type { Duration } from "./durations.js";
 import type { Timing } from "./effects.js";
 import type { Schema } from "./schema-types.js";
+import type { Supervisor } from "./supervision.js";
 
 // Standard decorators hand notes over in the class's metadata, whose key not every runtime has yet.
 (Symbol as { metadata?: symbol }).metadata ??= Symbol.for("Symbol.metadata");
@@ -112,6 +113,8 @@ export interface AgentOptions {
   mailboxCapacity?: number;
   /** Routers and monitors with higher ones are asked first. */
   order?: number;
+  /** Whom it keeps running. */
+  supervisor?: Supervisor;
 }
 
 /** What an agent is to the engine. */
