@@ -35,6 +35,7 @@ FIXTURES = (
     "Router",
     "Monitor",
     "Listener",
+    "Overseer",
     "Interpreter",
 )
 

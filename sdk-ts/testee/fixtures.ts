@@ -191,6 +191,14 @@ function keepBusy(ms: number): string {
   return "done";
 }
 
+@Agent({ name: named("Overseer") })
+export class Overseer {
+  @handler
+  watch(): string {
+    return "watching";
+  }
+}
+
 @Agent({ name: named("Scheduled") })
 export class Scheduled {
   @memory({ persistent: true })

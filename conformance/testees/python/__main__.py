@@ -20,6 +20,7 @@ NAMES = (
     "Router",
     "Monitor",
     "Listener",
+    "Overseer",
     "Interpreter",
 )
 

@@ -14,6 +14,7 @@ from amx_engine import (
     AgentReference,
     BaseMessageRouter,
     BasePerformanceMonitor,
+    Child,
     Context,
     HandlerError,
     Int64,
@@ -21,6 +22,7 @@ from amx_engine import (
     MessageRouter,
     PerformanceMonitor,
     ProcessingResult,
+    Supervisor,
     handler,
     memory,
     requires_permission,
@@ -203,6 +205,24 @@ class Scheduled:
     @handler(default=True)
     async def ticks(self) -> int:
         return self.count
+
+
+@Agent(
+    name=named("Overseer"),
+    supervisor=Supervisor(
+        Child("Ward"),
+        Child("Orderly", key="*", restart="transient", on_restart="report"),
+        Child("Visitor", key="guest", restart="temporary"),
+        strategy="rest_for_one",
+        max_restarts=5,
+        within=timedelta(seconds=10),
+        max_backoff=timedelta(seconds=2),
+    ),
+)
+class Overseer:
+    @handler
+    async def watch(self) -> str:
+        return "watching"
 
 
 @MessageRouter(name=named("Router"), order=10)

@@ -27,7 +27,9 @@ from amx_server.core.collector import tuned_collector
 from amx_server.core.errors import AmxError
 
 if TYPE_CHECKING:
+    from amx_engine._definition import HostedAgent
     from amx_server.api.server import Server
+    from amx_server.cli.modules import AgentModules
     from amx_server.runtime.engine import Engine
 
 
@@ -39,7 +41,10 @@ class EngineProcess:
 
         self._setup = setup
         self._say = say
-        self._modules = loaded(setup.load)[0] if setup.load else None
+        self._modules: AgentModules | None = None
+        self._agents: list[HostedAgent] = []
+        if setup.load:
+            self._modules, self._agents = loaded(setup.load)
         self._trust = PeerTrust(setup.secret)
         self._closing: dict[int, asyncio.Event] = {}
         self._running: dict[int, asyncio.Task[None]] = {}
@@ -65,6 +70,8 @@ class EngineProcess:
             closing.set()
         if self._running:
             await asyncio.wait(list(self._running.values()))
+        for agent in self._agents:
+            await agent.close()
 
     def work_done(self) -> int:
         """A number that grows with every message and event."""
@@ -115,15 +122,14 @@ class EngineProcess:
     async def _host(self, engine: Engine, stack: AsyncExitStack) -> None:
         """Hosts the agents of the modules that are to be loaded at an engine."""
         from amx_server.cli.hosting.agents import AgentHost
-        from amx_server.cli.hosting.loading import compiled
         from amx_server.security.identity import Identity
         from amx_server.security.permissions import ROLES
 
         modules = self._modules
         if modules is not None:
             identity = Identity("amx-serve", "default", ("worker",), ROLES["worker"])
-            host = AgentHost(engine, modules, identity, self._setup.config.shutdown_deadline)
-            await (await stack.enter_async_context(host)).replace(compiled(modules.load()))
+            host = AgentHost(engine, modules, identity, self._setup.config.shutdown_deadline, alone=False)
+            await (await stack.enter_async_context(host)).replace(self._agents)
 
     async def _place_door(self) -> None:
         """Listens at the public address with one of the engines, as long as there is one."""

@@ -23,17 +23,21 @@ if TYPE_CHECKING:
 class AgentHost:
     """Hosts agents at an engine in this process. An async context manager; left, it hosts none."""
 
-    def __init__(self, engine: Engine, modules: AgentModules, identity: Identity, patience: float) -> None:
+    def __init__(
+        self, engine: Engine, modules: AgentModules, identity: Identity, patience: float, *, alone: bool = True
+    ) -> None:
         """modules: what the agents come from; helper processes load them, too. identity: whom the agents act as.
-        patience: seconds that running handlers have to finish when they are replaced or stopped.
+        patience: seconds that running handlers have to finish when they are replaced or stopped. alone: nobody else in
+        this process hosts the same agents, so that their capabilities are closed with them.
         """
+        self._alone = alone
         self._engine = engine
         self._modules = modules
         self._identity = identity
         self._patience = patience
         wanted = engine.config.scheduler.processes
         self._processes = default_count() if wanted is None else wanted
-        self._hosting = _Hosting()
+        self._hosting = _Hosting(alone)
 
     async def __aenter__(self) -> AgentHost:
         return self
@@ -57,7 +61,7 @@ class AgentHost:
         Raises AmxError when the engine refuses them or a helper process cannot host them; the old ones are hosted then
         as before.
         """
-        hosting = _Hosting()
+        hosting = _Hosting(self._alone)
         for agent in agents:
             (hosting.helped if self._processes and computes(agent) else hosting.here).append(agent)
         try:
@@ -97,18 +101,20 @@ class AgentHost:
 class _Hosting:
     """One generation of the agents, and what hosts them."""
 
+    closes: bool
     here: list[HostedAgent] = field(default_factory=list)
     helped: list[HostedAgent] = field(default_factory=list)
     link: Link | None = None
     helpers: Helpers | None = None
 
     async def close(self, patience: float) -> None:
-        """Lets what runs finish for up to `patience` seconds, then ends it; closes the agents' capabilities."""
+        """Lets what runs finish for up to `patience` seconds, then ends it; then closes capabilities, if it is to."""
         closing: list[Awaitable[None]] = []
         if self.link is not None:
             closing.append(self.link.close(patience))
         if self.helpers is not None:
             closing.append(self.helpers.__aexit__())
         await asyncio.gather(*closing)
-        for agent in self.here:
-            await agent.close()
+        if self.closes:
+            for agent in self.here:
+                await agent.close()
