@@ -56,6 +56,8 @@ _TICK_SECONDS = 0.02
 _PURGE_SECONDS = 60.0
 _PURGE_ROWS = 5_000
 _RESTORE_PAGE = 5_000
+# Part of the places at each provider that background operations may take.
+_BACKGROUND_SHARE = {Level.NORMAL: 1.0, Level.ELEVATED: 0.5, Level.HIGH: 0.25, Level.CRITICAL: 0.0}
 _HURRY = 0.25  # part of their idle time after which instances sleep while there is pressure
 
 
@@ -331,6 +333,7 @@ class Engine:
     def _pressure_changed(self, level: Level) -> None:
         self.acceptance.look_again()
         self._hibernation.hurry = _HURRY if level > Level.NORMAL else 1.0
+        self.io.throttle(_BACKGROUND_SHARE[level])
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters

@@ -325,3 +325,62 @@ async def test_who_leaves_the_queue_at_its_turn_passes_it_on() -> None:
         w.request().succeed("C")
         assert await c == "C"
         assert w.io.stats().providers["p"].in_flight == 0
+
+
+# --- background work while the engine is busy ------------------------------------------------------------------------
+
+BATCH = Waiter(namespace="batch", priority=BACKGROUND)
+
+
+async def test_throttled_background_work_leaves_its_part_of_the_places_to_others() -> None:
+    async with world(ProviderPolicy(concurrency=ConcurrencyPolicy(4, 1, 4))) as w:
+        w.io.throttle(0.5)
+        ask(w, "b1", "b2", "b3", waiter=BATCH)
+        await settle()
+        assert names(w) == ["b1", "b2"]
+        ask(w, "n1", "n2", "n3")
+        await settle()
+        assert names(w) == ["b1", "b2", "n1", "n2"]
+        for _ in range(2):
+            w.provider.open[0].succeed("x")
+            await settle()
+        assert names(w) == ["b1", "b2", "n1", "n2", "n3"]  # b3 waits until less than half is in use
+        w.provider.open[0].succeed("x")
+        w.provider.open[1].succeed("x")
+        await settle()
+        assert names(w)[-1] == "b3"
+
+
+async def test_background_work_goes_on_one_by_one_however_much_it_is_throttled() -> None:
+    async with world(ProviderPolicy(concurrency=ConcurrencyPolicy(4, 1, 4))) as w:
+        w.io.throttle(0.0)
+        ask(w, "b1", "b2", waiter=BATCH)
+        await settle()
+        assert names(w) == ["b1"]
+        w.request().succeed("x")
+        await settle()
+        assert names(w) == ["b1", "b2"]
+
+
+async def test_background_work_that_waited_goes_on_when_it_is_throttled_no_longer() -> None:
+    async with world(ProviderPolicy(concurrency=ConcurrencyPolicy(4, 1, 4))) as w:
+        w.io.throttle(0.25)
+        ask(w, "b1", "b2", "b3", waiter=BATCH)
+        await settle()
+        assert names(w) == ["b1"]
+        w.io.throttle(1.0)
+        await settle()
+        assert names(w) == ["b1", "b2", "b3"]
+
+
+async def test_background_work_that_was_next_lets_others_pass_when_it_is_throttled() -> None:
+    async with world(ProviderPolicy(concurrency=ConcurrencyPolicy(2, 1, 2))) as w:
+        ask(w, "a", "b")
+        ask(w, "b1", waiter=BATCH)
+        await settle()
+        w.io.throttle(0.5)
+        ask(w, "n1")
+        w.request(0).succeed("x")
+        await settle()
+        assert names(w) == ["a", "b", "n1"]
+        assert w.io.stats().providers["p"].queued == 1

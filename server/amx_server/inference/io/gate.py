@@ -9,7 +9,7 @@ from amx_server.core.errors import AmxError
 from amx_server.inference.io import errors
 from amx_server.inference.io.alarms import Alarm, Alarms
 from amx_server.inference.io.concurrency import ConcurrencyLimit, ConcurrencyPolicy
-from amx_server.inference.io.queueing import FairQueue
+from amx_server.inference.io.queueing import LEVELS, FairQueue
 from amx_server.inference.io.rates import RateBucket
 
 
@@ -36,6 +36,7 @@ class Gate:
     __slots__ = (
         "_alarm",
         "_alarms",
+        "_background_share",
         "_clock",
         "_head",
         "_longest_pause",
@@ -69,6 +70,7 @@ class Gate:
         self._longest_pause = longest_pause
         self._clock = clock
         self._alarms = alarms
+        self._background_share = 1.0
         self._queue: FairQueue[Admission] = FairQueue()
         self._head: Admission | None = None  # next to be served, when something holds it up
         self._alarm: Alarm | None = None
@@ -114,6 +116,13 @@ class Gate:
             admission.priority = priority
             if admission.future is not None and not admission.gone and admission is not self._head:
                 self._queue.push(admission)
+
+    def throttle(self, background_share: float) -> None:
+        """From now on background operations begin only while less than this part of the limit is in use, though one at
+        a time in any case. 1: whenever there is room.
+        """
+        self._background_share = background_share
+        self._serve()
 
     def release(
         self,
@@ -163,11 +172,15 @@ class Gate:
 
     def _delay(self, admission: Admission, now: float) -> float | None:
         """Seconds until `admission` may start; None: when something ends."""
-        if not self.limit.allows(self.in_flight):
+        if not self.limit.allows(self.in_flight) or (admission.priority == LEVELS and self._throttled()):
             return None
         return max(
             0.0, self.paused_until - now, self._requests.wait(now), self._tokens.wait(now, float(admission.tokens))
         )
+
+    def _throttled(self) -> bool:
+        """Whether background operations leave what room there is to others."""
+        return self._background_share < 1.0 and 0 < self.in_flight >= self.limit.value * self._background_share
 
     def _take(self, admission: Admission, now: float) -> None:
         admission.gone = True
@@ -183,8 +196,12 @@ class Gate:
             self._alarm = None
         while self.queued:
             head = self._head
+            least = LEVELS - 1 if self._throttled() else LEVELS
+            if head is not None and head.priority > least and not head.gone:
+                self._queue.push(head, first=True)
+                head = None
             if head is None or head.gone:
-                head = self._head = self._queue.pop()
+                head = self._head = self._queue.pop(least)
                 if head is None:
                     return
             delay = self._delay(head, now)

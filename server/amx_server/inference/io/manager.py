@@ -110,6 +110,7 @@ class IoManager:
         self._waiting: dict[WaitReason, int] = dict.fromkeys(WaitReason, 0)
         self._operations = self._coalesced = self._cancelled = 0
         self._unlanded = 0
+        self._background_share = 1.0
         self._failures: Counter[str] = Counter()
         self._open = False
         self._bounds: FlightBounds | None = None
@@ -150,9 +151,18 @@ class IoManager:
         stack = AsyncExitStack()
         await stack.enter_async_context(provider)
         state = ProviderState(provider, policy or ProviderPolicy(), self._clock, self._alarms)
+        state.gate.throttle(self._background_share)
         ready = partial(self._dispatch, state)
         batcher = Batcher(state.policy.batch, self._clock, self._alarms, ready)
         self._providers[name] = _Registered(state, batcher, stack)
+
+    def throttle(self, background_share: float) -> None:
+        """Slows background operations: at each provider they begin only while less than this part of its limit is in
+        use. 1: they are not slowed. Takes effect at once; what is under way goes on.
+        """
+        self._background_share = background_share
+        for registered in self._providers.values():
+            registered.state.gate.throttle(background_share)
 
     async def remove(self, name: str) -> None:
         """Takes a provider out of use: what waits for it ends with PROVIDER_REMOVED, its answers are forgotten."""

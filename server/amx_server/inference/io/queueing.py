@@ -54,10 +54,10 @@ class FairQueue(Generic[T]):
         else:
             queue.append(entry)
 
-    def pop(self) -> T | None:
-        """Takes out who is next; None: nobody waits."""
+    def pop(self, least: int = LEVELS) -> T | None:
+        """Takes out who is next of priority `least` and above; None: nobody of those waits."""
         while True:
-            index = self._next_level()
+            index = self._next_level(least)
             if index is None:
                 return None
             level = self._levels[index]
@@ -83,9 +83,9 @@ class FairQueue(Generic[T]):
             for queue in level.values():
                 yield from (entry for entry in queue if not entry.gone)
 
-    def _next_level(self) -> int | None:
+    def _next_level(self, least: int) -> int | None:
         first = None
-        for index, level in enumerate(self._levels):
+        for index, level in enumerate(self._levels[:least]):
             if level:
                 if self._passed[index] >= PATIENCE:
                     return index
