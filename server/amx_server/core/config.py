@@ -12,7 +12,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
@@ -211,6 +211,20 @@ class AdmissionConfig(_Section):
     queue_delay: Duration = 2.0
     """Seconds for which work of normal priority waits for a slot, on every link, when pressure is elevated; at four
     times as much it is high. 0: waiting makes no pressure."""
+
+
+class AllocationConfig(_Section):
+    """How capacity is shared among namespaces and agents when all of it is wanted."""
+
+    policy: Literal["fair-share", "priority", "performance", "adaptive"] = "fair-share"
+    """`fair-share`: everybody the same; `priority`: more to agents with urgent work; `performance`: more to agents that
+    end more with a slot; `adaptive`: one of these, as the situation asks for. `amx scheduler policy` changes it until
+    the engine restarts."""
+    weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
+    """By `namespace`, against other namespaces, or by `namespace/agent`, against the others there; 1 where none is
+    given."""
+    interval: Duration = Field(default=1.0, ge=0.1)
+    """Seconds between two looks at what everybody does."""
 
 
 class BreakerConfig(_Section):
@@ -433,6 +447,8 @@ class EngineConfig(_Section):
     """What namespaces may use."""
     admission: AdmissionConfig = AdmissionConfig()
     """When the engine counts as busy."""
+    allocation: AllocationConfig = AllocationConfig()
+    """How capacity is shared."""
     security: SecurityConfig = SecurityConfig()
     """Who may do what."""
     logging: LoggingConfig = LoggingConfig()

@@ -38,7 +38,10 @@ from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
 from amx_server.runtime.scheduling.lifecycle import Lifecycle
+from amx_server.runtime.scheduling.allocator import Allocator, IdleMoves
+from amx_server.runtime.scheduling.census import Census
 from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
+from amx_server.runtime.scheduling.overview import SchedulerOverview
 from amx_server.runtime.scheduling.pressure import Level
 from amx_server.runtime.scheduling.supervision import Supervision
 from amx_server.runtime.scheduling.waits import IoWaits, Waits
@@ -182,8 +185,19 @@ class Engine:
             enabled=config.admission.enabled,
             limit=config.admission.memory,
             write_share=lambda: store.queued_bytes / config.storage.max_queued_bytes,
+            queue_delay=self.links.queue_delay,
             listeners=(self._pressure_changed,),
         )
+        census = Census(self._namespaces.values, self.links.sessions.values, config.allocation.weights)
+        self.allocator = Allocator(
+            census,
+            self.monitor.pressure,
+            config.allocation.policy,
+            interval=config.allocation.interval,
+            now_ms=clock.now_ms,
+            levers={"rebalance": IdleMoves(census, self.placement, self.links.link)},
+        )
+        self.scheduler = SchedulerOverview(self.monitor.pressure, self.allocator, self.waits)
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
         self.metrics.sources.append(partial(io_metrics, self.io))
@@ -390,6 +404,7 @@ class Engine:
         self.supervision.tick(now)
         self.links.tick(now)
         self.monitor.tick(now)
+        self.allocator.tick(now, whole_round=not self._ticking)
         if self._ticking:
             self._hibernation.tick(self._namespaces.values(), now)
         else:

@@ -44,6 +44,7 @@ _KINDS = {wire.REQUEST: "call", wire.RESULT: "complete"}
 _CALLS = frozenset({"call", "register"})  # items whose ids are the SDK's, and that are answered with a Reply
 _SENDER = 12 << 3 | 2  # tag of Message.sender
 _MAX_UINT32 = 2**32 - 1
+_NORMAL = common_pb2.PRIORITY_NORMAL
 FEATURES = ("resume", "deliver", "stream-credit")
 _ENGINES = "engines"  # in use only where there are several
 
@@ -745,6 +746,24 @@ class Links:
         welcome.received_seq = session.outbox.received
         self.operations.dispatcher.serve(session)
         return welcome
+
+    def link(self, namespace: str, link_id: str) -> LinkSession | None:
+        """The session of this link id, if it is open."""
+        return self.sessions.get(f"{namespace}\n{link_id}")
+
+    def queue_delay(self, now: float) -> float:
+        """Seconds for which work of normal priority and above has waited for a slot where the wait is shortest, among
+        links that host agents. 0: there is room somewhere, or nobody hosts anything.
+        """
+        least = float("inf")
+        for session in self.sessions.values():
+            if not session.hosted or not session.accepting:
+                continue
+            since = session.run_queue.next_since(_NORMAL) if session.in_flight >= session.credit else None
+            if since is None:
+                return 0.0
+            least = min(least, now - since)
+        return least if least < float("inf") else 0.0
 
     def connection_lost(self, session: LinkSession) -> None:
         """The session has no connection: it waits for one for the resume window."""

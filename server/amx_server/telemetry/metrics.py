@@ -102,6 +102,11 @@ class HandlerStats:
         """Messages that failed."""
         return sum(stats.failed for stats in self._types.values())
 
+    @property
+    def seconds(self) -> float:
+        """Time that handlers took for them, together."""
+        return sum(stats.durations.total_seconds for stats in self._types.values())
+
     def by_type(self) -> Iterator[tuple[str, _TypeStats]]:
         """Label of the message type -> its counts."""
         for message_type, stats in self._types.items():

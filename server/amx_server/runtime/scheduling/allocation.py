@@ -85,8 +85,8 @@ class LinkUse:
 class Pool:
     """Links that host the same agents of one namespace.
 
-    agents: by name, in order. instances: of these agents, awake. utilisation: part of the slots taken, smoothed.
-    ready: instances of all its agents that wait for a slot. calm: seconds for which utilisation has been below
+    agents: some by name, in order; more: how many others. instances: of all of them, awake. ready: of those, the ones
+    that wait for a slot. utilisation: part of the slots taken, smoothed. calm: seconds for which it has been below
     SCALE_DOWN_BELOW. flexible: its slots are in this process, which can have more or fewer; floor: never fewer.
     """
 
@@ -99,6 +99,13 @@ class Pool:
     calm: float = 0.0
     flexible: bool = False
     floor: int = 1
+    more: int = 0
+
+    @property
+    def names(self) -> str:
+        """Whom it is for, for people."""
+        shown = ", ".join(self.agents)
+        return f"{shown} and {self.more} more" if self.more else shown
 
     @property
     def slots(self) -> int:
@@ -140,7 +147,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Share:
+class Allotment:
     """weight: against the others in its namespace, or, of a namespace, against other namespaces; above 0.
     guaranteed: slots that it has for certain while everybody wants some.
     """
@@ -171,7 +178,7 @@ class Decision:
 class Plan:
     """Shares of all agents of a snapshot and their namespaces, and what else is to be done."""
 
-    shares: Mapping[ShareKey, Share]
+    shares: Mapping[ShareKey, Allotment]
     decisions: Sequence[Decision]
 
 
@@ -236,12 +243,12 @@ def plan(policy: str, snapshot: Snapshot) -> Plan:
     return Plan(_shares(weights, snapshot), [change, *decisions] if change else decisions)
 
 
-def _shares(weights: Mapping[ShareKey, float], snapshot: Snapshot) -> dict[ShareKey, Share]:
+def _shares(weights: Mapping[ShareKey, float], snapshot: Snapshot) -> dict[ShareKey, Allotment]:
     """Weights with what they guarantee: a namespace's part of each pool, an agent's part of its namespace's."""
     members: dict[int, dict[str, list[Usage]]] = defaultdict(lambda: defaultdict(list))
     for usage in snapshot.usages:
         members[usage.pool][usage.namespace].append(usage)
-    shares: dict[ShareKey, Share] = {}
+    shares: dict[ShareKey, Allotment] = {}
     promised: dict[str, list[float]] = defaultdict(list)
     for pool, namespaces in members.items():
         slots = RESERVED * snapshot.pools[pool].slots
@@ -252,9 +259,9 @@ def _shares(weights: Mapping[ShareKey, float], snapshot: Snapshot) -> dict[Share
             together = fsum(weights[name, usage.agent] for usage in usages)
             for usage in usages:
                 weight = weights[name, usage.agent]
-                shares[name, usage.agent] = Share(weight, part * weight / together)
+                shares[name, usage.agent] = Allotment(weight, part * weight / together)
     for name, parts in promised.items():
-        shares[name, ""] = Share(snapshot.weights.get(name, 1.0), fsum(parts))
+        shares[name, ""] = Allotment(snapshot.weights.get(name, 1.0), fsum(parts))
     return shares
 
 
@@ -277,7 +284,7 @@ def scale(pool: Pool, pressure: Level = Level.NORMAL) -> Decision | None:
             f"{used:.0%} of {slots} slots are taken, above {SCALE_UP_ABOVE:.0%}, and {pool.ready} instances wait;"
             f" {wanted} slots would be {AIM:.0%} taken",
             pool.namespace,
-            _names(pool.agents),
+            pool.names,
         )
     if used < SCALE_DOWN_BELOW and pool.calm >= CALM_SECONDS:
         wanted = max(pool.floor, ceil(pool.in_flight / AIM))
@@ -289,7 +296,7 @@ def scale(pool: Pool, pressure: Level = Level.NORMAL) -> Decision | None:
                 f"{used:.0%} of {slots} slots are taken, below {SCALE_DOWN_BELOW:.0%} for {pool.calm:.0f} s;"
                 f" {wanted} slots would be {AIM:.0%} taken",
                 pool.namespace,
-                _names(pool.agents),
+                pool.names,
             )
     return None
 
@@ -325,7 +332,7 @@ def rebalance(pool: Pool) -> Decision | None:
         f" {amount} of its {busiest.idle_instances} idle instances move to link {idlest.link_id}"
         f" ({idlest.utilisation:.0%})",
         pool.namespace,
-        _names(pool.agents),
+        pool.names,
         busiest.link_id,
         idlest.link_id,
     )
@@ -352,9 +359,3 @@ def switch(snapshot: Snapshot) -> Decision | None:
     if mode == snapshot.mode or snapshot.now - snapshot.mode_since < SWITCH_SECONDS:
         return None
     return Decision("switch_policy", used, f"{because}: {mode} instead of {snapshot.mode}", policy=mode)
-
-
-def _names(agents: Sequence[str]) -> str:
-    """Whom a pool is for, for people."""
-    shown = ", ".join(agents[:3])
-    return f"{shown} and {len(agents) - 3} more" if len(agents) > 3 else shown

@@ -13,6 +13,8 @@ log = get_logger(__name__)
 
 MEMORY_SECONDS = 0.5
 """Between two looks at what the process takes: a file is read."""
+QUEUE_SECONDS = 0.1
+"""Between two looks at how long work waits: all links may have to be asked."""
 _STEP = 4.0  # from one level's delay to the next one's
 
 
@@ -41,6 +43,8 @@ class PressureMonitor:
         "_looked_at",
         "_memory_bytes",
         "_queue_delay",
+        "_queue_looked_at",
+        "_waited",
         "_write_share",
         "enabled",
         "limit",
@@ -70,6 +74,8 @@ class PressureMonitor:
         self._listeners = tuple(listeners)
         self._looked_at = float("-inf")
         self._memory_bytes = 0
+        self._queue_looked_at = float("-inf")
+        self._waited = 0.0
         self.enabled = enabled
         self.limit = memory_limit() if limit is None else limit
         self.own_bytes = own_bytes
@@ -84,9 +90,10 @@ class PressureMonitor:
         if self.limit and now - self._looked_at >= MEMORY_SECONDS:
             self._looked_at = now
             self._memory_bytes = self.own_bytes()
-        readings = Readings(
-            self._memory_bytes, self.limit, self.loop_delay, self._queue_delay(now), self._write_share()
-        )
+        if now - self._queue_looked_at >= QUEUE_SECONDS:
+            self._queue_looked_at = now
+            self._waited = self._queue_delay(now)
+        readings = Readings(self._memory_bytes, self.limit, self.loop_delay, self._waited, self._write_share())
         pressure = self.pressure
         if pressure.sample(now, readings):
             self._changed(pressure.level)

@@ -142,6 +142,11 @@ class Pressure:
         self.readings = Readings()
         """The latest, with standing delays."""
 
+    @property
+    def cpu_bound(self) -> bool:
+        """Whether the event loop is scarce, by its standing delay."""
+        return self._policy.loop.level(self.readings.loop_delay) > Level.NORMAL
+
     def sample(self, now: float, readings: Readings) -> bool:
         """Takes readings in. now: monotonic seconds. Returns whether the level has changed."""
         self.readings = readings = Readings(

@@ -65,9 +65,17 @@ class Lane(Generic[H]):
         index = self._of.get(item)
         return None if index is None else self._levels[index][item]
 
-    def oldest(self) -> float | None:
-        """When what has waited longest was pushed; None if nothing waits. Exact where nothing was moved up."""
-        return min((level[next(iter(level))] for level in self._levels if level), default=None)
+    def oldest(self, least: int = LEVELS) -> float | None:
+        """When what has waited longest was pushed; None if nothing waits. Exact where nothing was moved up.
+
+        least: of this priority and more urgent ones.
+        """
+        return min((level[next(iter(level))] for level in self._levels[:least] if level), default=None)
+
+    def counts(self) -> tuple[int, int, int, int, int]:
+        """How many wait at each priority, critical first."""
+        critical, high, normal, low, background = map(len, self._levels)
+        return critical, high, normal, low, background
 
     def serve_by(self, queues: Iterable[RunQueue[H]]) -> None:
         """From now on these queues take from the lane, and no others."""
@@ -224,6 +232,14 @@ class RunQueue(Generic[H]):
             del lane._of[item]
             self._charge(lane, index, self._unit if cost is None else cost)
             return item, since, lane, index + 1
+        return None
+
+    def next_since(self, least: int = LEVELS) -> float | None:
+        """When what is next was pushed, of priority `least` and more urgent; None: nothing of that kind waits."""
+        for index in self._busy:
+            lane = self._next_lane(index) if index < least else None
+            if lane is not None:
+                return next(iter(lane._levels[index].values()))
         return None
 
     def charge(self, lane: Lane[H], priority: int, cost: float) -> None:

@@ -1,0 +1,294 @@
+"""What agents and links do, looked at a few at a time so that the loop is never held up; a round gives a Snapshot."""
+
+from __future__ import annotations
+
+from bisect import insort
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from heapq import nlargest
+from typing import TYPE_CHECKING, TypeVar
+
+from amx_server.runtime.scheduling.allocation import (
+    AIM,
+    IMBALANCE,
+    SCALE_DOWN_BELOW,
+    LinkUse,
+    Pool,
+    ShareKey,
+    Snapshot,
+    Usage,
+)
+from amx_server.runtime.scheduling.shares import Share
+
+if TYPE_CHECKING:
+    from amx_server.runtime.instances import Agent, Instance
+    from amx_server.runtime.links import LinkSession
+    from amx_server.runtime.namespaces import Namespace
+
+_PER_STEP = 500  # agents, handlers that run, or instances: about half a millisecond
+_MAX_USAGES = 1_000  # agents in one snapshot, those with most to do
+_MAX_POOLS = 1_000
+_MAX_MOVABLE = 1_000  # idle instances remembered per link
+_NAMES = 3  # agents of a pool that are named
+_URGENT = 2  # least urgent priority that counts as urgent: high
+_SMOOTHING = 0.3  # weight of the newest value in an average
+
+T = TypeVar("T")
+PoolKey = tuple[str, tuple[str, ...]]
+"""Namespace and link ids, in order."""
+
+
+class _PoolRecord:
+    """What is known of one pool over rounds, and what this round has found of it so far."""
+
+    __slots__ = (
+        "agents",
+        "calm_since",
+        "hosts",
+        "idle",
+        "index",
+        "instances",
+        "movable",
+        "names",
+        "ready",
+        "size",
+        "utilisation",
+    )
+
+    def __init__(self) -> None:
+        self.utilisation = -1.0  # not known yet
+        self.calm_since: float | None = None
+        self.begin(0, ())
+
+    def begin(self, index: int, hosts: tuple[LinkSession, ...]) -> None:
+        self.index = index
+        self.hosts = hosts
+        self.agents: list[Agent] = []  # that are awake
+        self.names: list[str] = []  # the first few
+        self.size = 0  # agents in all
+        self.ready = 0
+        self.instances = 0
+        self.idle: dict[LinkSession, int] = {}
+        self.movable: dict[LinkSession, list[Instance]] = {}
+
+    def name(self, agent: str) -> None:
+        """One more agent is hosted by the pool."""
+        self.size += 1
+        if len(self.names) < _NAMES or agent < self.names[-1]:
+            insort(self.names, agent)
+            del self.names[_NAMES:]
+
+
+class _Record:
+    """What is known of one agent over rounds."""
+
+    __slots__ = ("efficiency", "processed", "seconds")
+
+    def __init__(self, processed: int, seconds: float) -> None:
+        self.processed = processed
+        self.seconds = seconds
+        self.efficiency = 0.0
+
+
+class Census:
+    """Goes round over links and agents. `step` goes on a little; when it returns True, `snapshot` is the newest.
+
+    A round takes as many steps as there is to look at: with a hundred thousand agents some two hundred.
+    """
+
+    def __init__(
+        self,
+        namespaces: Callable[[], Iterable[Namespace]],
+        links: Callable[[], Iterable[LinkSession]],
+        weights: Mapping[str, float],
+    ) -> None:
+        """weights: configured ones, by `namespace` or `namespace/agent`."""
+        self._namespaces = namespaces
+        self._links = links
+        self._weights = weights
+        self._namespace_weights = {name: weight for name, weight in weights.items() if "/" not in name}
+        self._walk: Iterator[None] | None = None
+        self._began_at = float("-inf")
+        self._elapsed = 0.0
+        self._records: dict[Agent, _Record] = {}
+        self._pools: dict[PoolKey, _PoolRecord] = {}
+        self.snapshot = Snapshot(0.0)
+        """What the last round found. Pressure and mode are for the reader to fill in."""
+        self.shares: dict[ShareKey, Share] = {}
+        """Of the agents and namespaces in the snapshot."""
+        self.movable: dict[str, list[Instance]] = {}
+        """Link id -> instances that were idle there, of lopsided pools."""
+
+    def weight(self, namespace: str, agent: str = "") -> float:
+        """The configured weight of a namespace or an agent; 1 where none is."""
+        return self._weights.get(f"{namespace}/{agent}" if agent else namespace, 1.0)
+
+    def step(self, now: float, interval: float) -> bool:
+        """Looks at some more. Rounds begin at least `interval` seconds apart. Returns whether one has ended."""
+        if self._walk is None:
+            if now - self._began_at < interval:
+                return False
+            self._elapsed = now - self._began_at
+            self._began_at = now
+            self._walk = self._round(now)
+        for _ in self._walk:
+            return False
+        self._walk = None
+        return True
+
+    def round(self, now: float, interval: float) -> bool:
+        """A whole round at once, for manual clocks."""
+        if self._walk is None and now - self._began_at < interval:
+            return False
+        while not self.step(now, 0.0):
+            pass
+        return True
+
+    def _round(self, now: float) -> Iterator[None]:
+        running: dict[Agent, list[int]] = defaultdict(lambda: [0] * 5)  # by priority
+        for link in list(self._links()):
+            for some in _chunks(list(link.running.values())):
+                for inv in some:
+                    running[inv.instance.agent][inv.priority - 1] += 1
+                yield
+        usages: list[tuple[Usage, Agent]] = []
+        records, self._records = self._records, {}
+        pools, self._pools = self._pools, {}
+        agents = [agent for namespace in self._namespaces() for agent in namespace.agents.values()]
+        for few in _chunks(agents):
+            for agent in few:
+                pool = self._enter_pool(agent, pools)
+                if pool is not None and (agent.instances or agent in running):
+                    usage = self._usage(agent, pool, running.get(agent), records.get(agent), now)
+                    if usage.ready or usage.running or usage.used:
+                        usages.append((usage, agent))
+            if len(usages) > 2 * _MAX_USAGES:
+                usages = nlargest(_MAX_USAGES, usages, key=_to_do)
+            yield
+        for found in self._pools.values():
+            if _lopsided(found.hosts):
+                yield from _count_idle(found)
+        usages = nlargest(_MAX_USAGES, usages, key=_to_do)
+        busy = {usage.pool for usage, _ in usages}
+        described: list[Pool] = []
+        position: dict[int, int] = {}
+        for keys in _chunks(list(self._pools)):
+            for key in keys:
+                pool = self._pools[key]
+                seen = _described(pool, key[0], now)
+                if pool.index in busy or (len(described) < _MAX_POOLS and (seen.ready or len(seen.links) > 1)):
+                    position[pool.index] = len(described)
+                    described.append(seen)
+            yield
+        self.movable = {link.link_id: idle for pool in self._pools.values() for link, idle in pool.movable.items()}
+        self.shares = {(usage.namespace, usage.agent): agent.share for usage, agent in usages}
+        self.shares.update({(usage.namespace, ""): agent.namespace.share for usage, agent in usages})
+        self.snapshot = Snapshot(
+            now,
+            tuple(replace(usage, pool=position[usage.pool]) for usage, _ in usages),
+            tuple(described),
+            weights=self._namespace_weights,
+        )
+
+    def _enter_pool(self, agent: Agent, before: Mapping[PoolKey, _PoolRecord]) -> _PoolRecord | None:
+        hosts = agent.active.hosts if agent.active is not None else ()
+        if not hosts:
+            return None
+        key: PoolKey = (agent.namespace.name, tuple(sorted([host.link_id for host in hosts])))
+        pool = self._pools.get(key)
+        if pool is None:
+            pool = before.get(key) or _PoolRecord()
+            pool.begin(len(self._pools), tuple(hosts))
+            self._pools[key] = pool
+        pool.name(agent.name)
+        if agent.instances:
+            pool.agents.append(agent)
+        pool.ready += len(agent.ready)
+        pool.instances += len(agent.instances)
+        return pool
+
+    def _usage(
+        self, agent: Agent, pool: _PoolRecord, running: list[int] | None, before: _Record | None, now: float
+    ) -> Usage:
+        processed = sum(handler.stats.processed for handler in agent.handlers.values())
+        seconds = sum(handler.stats.seconds for handler in agent.handlers.values())
+        record = self._records[agent] = before or _Record(processed, seconds)
+        ended, busy = processed - record.processed, seconds - record.seconds
+        record.processed, record.seconds = processed, seconds
+        if ended and busy > 0:
+            efficiency = ended / busy
+            known = record.efficiency or efficiency
+            record.efficiency = known + _SMOOTHING * (efficiency - known)
+        slots = sum(host.credit for host in pool.hosts)
+        waiting = agent.ready.counts()
+        urgent = agent.ready.oldest(_URGENT)
+        counts = running or [0] * 5
+        critical, high, normal, low, background = (a + b for a, b in zip(waiting, counts, strict=True))
+        return Usage(
+            agent.namespace.name,
+            agent.name,
+            pool.index,
+            self.weight(agent.namespace.name, agent.name),
+            len(agent.ready),
+            sum(counts),
+            (critical, high, normal, low, background),
+            max(0.0, now - urgent) if urgent is not None else 0.0,
+            min(1.0, busy / (self._elapsed * slots)) if slots and 0 < self._elapsed < float("inf") else 0.0,
+            record.efficiency,
+        )
+
+
+def _to_do(entry: tuple[Usage, Agent]) -> tuple[int, int, float, str, str]:
+    usage = entry[0]
+    return usage.ready, usage.running, usage.used, usage.namespace, usage.agent
+
+
+def _described(pool: _PoolRecord, namespace: str, now: float) -> Pool:
+    links = tuple(
+        LinkUse(host.link_id, max(0, host.credit), host.in_flight, pool.idle.get(host, 0)) for host in pool.hosts
+    )
+    names = tuple(pool.names)
+    described = Pool(namespace, names, links, 0.0, pool.ready, pool.instances, more=pool.size - len(names))
+    taken = min(1.0, described.in_flight / described.slots) if described.slots else 1.0
+    known = pool.utilisation if pool.utilisation >= 0 else taken
+    pool.utilisation = known + _SMOOTHING * (taken - known)
+    if pool.utilisation >= SCALE_DOWN_BELOW:
+        pool.calm_since = None
+    elif pool.calm_since is None:
+        pool.calm_since = now
+    calm = now - pool.calm_since if pool.calm_since is not None else 0.0
+    return replace(described, utilisation=pool.utilisation, calm=calm)
+
+
+def _lopsided(hosts: tuple[LinkSession, ...]) -> bool:
+    """Whether it is worth counting who could move from the busiest link of a pool."""
+    if len(hosts) < 2:
+        return False
+    shares = [host.in_flight / host.credit if host.credit > 0 else 1.0 for host in hosts]
+    return max(shares) >= max(AIM, IMBALANCE * sum(shares) / len(shares) - 1e-9)
+
+
+def _count_idle(pool: _PoolRecord) -> Iterator[None]:
+    for agent in pool.agents:
+        for some in _chunks(list(agent.instances.values())):
+            for instance in some:
+                link = instance.link
+                if link is not None and is_idle(instance):
+                    pool.idle[link] = pool.idle.get(link, 0) + 1
+                    movable = pool.movable.setdefault(link, [])
+                    if len(movable) < _MAX_MOVABLE:
+                        movable.append(instance)
+            yield
+
+
+def is_idle(instance: Instance) -> bool:
+    """Whether nothing of the instance runs or waits, so that it can move at once."""
+    return not (
+        instance.busy or instance.loading or instance.storing or instance.operations or instance.mailbox is not None
+    )
+
+
+def _chunks(items: list[T]) -> Iterator[list[T]]:
+    for start in range(0, len(items), _PER_STEP):
+        yield items[start : start + _PER_STEP]
