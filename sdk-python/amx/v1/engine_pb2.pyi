@@ -966,8 +966,22 @@ class LoopBlock(_message.Message):
     place: str
     def __init__(self, at_ms: _Optional[int] = ..., for_ms: _Optional[int] = ..., instance: _Optional[str] = ..., handler: _Optional[str] = ..., place: _Optional[str] = ...) -> None: ...
 
+class PressureReading(_message.Message):
+    __slots__ = ("signal", "value", "elevated", "high", "critical")
+    SIGNAL_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    ELEVATED_FIELD_NUMBER: _ClassVar[int]
+    HIGH_FIELD_NUMBER: _ClassVar[int]
+    CRITICAL_FIELD_NUMBER: _ClassVar[int]
+    signal: str
+    value: float
+    elevated: float
+    high: float
+    critical: float
+    def __init__(self, signal: _Optional[str] = ..., value: _Optional[float] = ..., elevated: _Optional[float] = ..., high: _Optional[float] = ..., critical: _Optional[float] = ...) -> None: ...
+
 class GetSchedulerResponse(_message.Message):
-    __slots__ = ("policy", "pressure", "pressure_because", "shares", "waits", "decisions", "blocks")
+    __slots__ = ("policy", "pressure", "pressure_because", "shares", "waits", "decisions", "blocks", "mode", "readings", "refused")
     POLICY_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_FIELD_NUMBER: _ClassVar[int]
     PRESSURE_BECAUSE_FIELD_NUMBER: _ClassVar[int]
@@ -975,6 +989,9 @@ class GetSchedulerResponse(_message.Message):
     WAITS_FIELD_NUMBER: _ClassVar[int]
     DECISIONS_FIELD_NUMBER: _ClassVar[int]
     BLOCKS_FIELD_NUMBER: _ClassVar[int]
+    MODE_FIELD_NUMBER: _ClassVar[int]
+    READINGS_FIELD_NUMBER: _ClassVar[int]
+    REFUSED_FIELD_NUMBER: _ClassVar[int]
     policy: str
     pressure: PressureLevel
     pressure_because: str
@@ -982,7 +999,10 @@ class GetSchedulerResponse(_message.Message):
     waits: _containers.RepeatedCompositeFieldContainer[WaitCount]
     decisions: _containers.RepeatedCompositeFieldContainer[AllocationDecision]
     blocks: _containers.RepeatedCompositeFieldContainer[LoopBlock]
-    def __init__(self, policy: _Optional[str] = ..., pressure: _Optional[_Union[PressureLevel, str]] = ..., pressure_because: _Optional[str] = ..., shares: _Optional[_Iterable[_Union[AllocationShare, _Mapping]]] = ..., waits: _Optional[_Iterable[_Union[WaitCount, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[AllocationDecision, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[LoopBlock, _Mapping]]] = ...) -> None: ...
+    mode: str
+    readings: _containers.RepeatedCompositeFieldContainer[PressureReading]
+    refused: int
+    def __init__(self, policy: _Optional[str] = ..., pressure: _Optional[_Union[PressureLevel, str]] = ..., pressure_because: _Optional[str] = ..., shares: _Optional[_Iterable[_Union[AllocationShare, _Mapping]]] = ..., waits: _Optional[_Iterable[_Union[WaitCount, _Mapping]]] = ..., decisions: _Optional[_Iterable[_Union[AllocationDecision, _Mapping]]] = ..., blocks: _Optional[_Iterable[_Union[LoopBlock, _Mapping]]] = ..., mode: _Optional[str] = ..., readings: _Optional[_Iterable[_Union[PressureReading, _Mapping]]] = ..., refused: _Optional[int] = ...) -> None: ...
 
 class SetAllocationPolicyRequest(_message.Message):
     __slots__ = ("policy",)

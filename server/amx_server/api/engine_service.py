@@ -15,6 +15,7 @@ from amx_server.api.lifecycle_rpcs import LifecycleRpcs
 from amx_server.api.memory_rpcs import MemoryRpcs
 from amx_server.api.paging import page_token, token_number, token_parts
 from amx_server.api.rpcs import Context, Rpcs, StreamedRpc, UnaryRpc
+from amx_server.api.scheduler_rpcs import SchedulerRpcs
 from amx_server.api.status import abort
 from amx_server.core import errors
 from amx_server.core.errors import AmxError, invalid
@@ -119,7 +120,7 @@ class EngineService:
     def __init__(self, engine: Engine, authenticate: Callable[[Context], Identity]) -> None:
         self._engine = engine
         self._authenticate = authenticate
-        self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine), LifecycleRpcs(engine))
+        self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine), LifecycleRpcs(engine), SchedulerRpcs(engine))
 
     def handler(self) -> grpc.GenericRpcHandler:
         """The service for a gRPC server."""

@@ -17,6 +17,7 @@ from amx_server.cli.logs import add_to as add_logs
 from amx_server.cli.memory import app as memory
 from amx_server.cli.memory_versions import add_to as add_memory_versions
 from amx_server.cli.messages import add_to as add_messages
+from amx_server.cli.scheduler import app as scheduler
 from amx_server.cli.schedules import app as schedules
 from amx_server.cli.serve import add_to as add_serve
 from amx_server.cli.status import add_to as add_status
@@ -62,6 +63,7 @@ app.add_typer(invocations, name="invocations")
 add_memory_versions(memory)
 app.add_typer(memory, name="memory")
 app.add_typer(schedules, name="schedules")
+app.add_typer(scheduler, name="scheduler")
 app.add_typer(dead_letters, name="dead-letters")
 add_logs(app)
 add_status(app)

@@ -75,6 +75,22 @@ class Output:
         return Console(width=None if self.terminal else 10_000, highlight=False)
 
 
+class Page(Output):
+    """Collects what is printed; `show` then puts it on the terminal in the place of all that was there."""
+
+    def __init__(self) -> None:
+        super().__init__(as_json=False)
+        self._lines: list[str] = []
+
+    def text(self, line: str) -> None:
+        """Adds one line."""
+        self._lines.append(line)
+
+    def show(self) -> None:
+        """Replaces what the terminal shows, in one write, so that nothing flickers."""
+        super().text("\x1b[H\x1b[2J\x1b[3J" + "\n".join(self._lines))
+
+
 def plain(message: Message) -> dict[str, Any]:
     """A contract's message as JSON values.
 

@@ -37,9 +37,10 @@ from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
 from amx_server.runtime.routing import Routing
 from amx_server.runtime.schedules import Schedules
-from amx_server.runtime.scheduling.lifecycle import Lifecycle
 from amx_server.runtime.scheduling.allocator import Allocator, IdleMoves
 from amx_server.runtime.scheduling.census import Census
+from amx_server.runtime.scheduling.lifecycle import Lifecycle
+from amx_server.runtime.scheduling.metrics import allocation_metrics
 from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
 from amx_server.runtime.scheduling.overview import SchedulerOverview
 from amx_server.runtime.scheduling.pressure import Level
@@ -197,7 +198,8 @@ class Engine:
             now_ms=clock.now_ms,
             levers={"rebalance": IdleMoves(census, self.placement, self.links.link)},
         )
-        self.scheduler = SchedulerOverview(self.monitor.pressure, self.allocator, self.waits)
+        self.metrics.sources.append(partial(allocation_metrics, self.allocator))
+        self.scheduler = SchedulerOverview(self.monitor.pressure, self.acceptance.admission, self.allocator, self.waits)
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
         self.metrics.sources.append(partial(io_metrics, self.io))

@@ -22,6 +22,7 @@ DEAD_LETTERS_WRITE = "dead-letters:write"
 INVOCATIONS_READ = "invocations:read"
 INVOCATIONS_WRITE = "invocations:write"
 ENGINE_READ = "engine:read"
+ENGINE_WRITE = "engine:write"
 LOGS_READ = "logs:read"
 
 # What each permission allows, for people. Applications add their own names in `requires_permission`.
@@ -42,7 +43,8 @@ PERMISSIONS: dict[str, str] = {
     DEAD_LETTERS_WRITE: "retry and drop dead letters",
     INVOCATIONS_READ: "list, describe and wait for invocations",
     INVOCATIONS_WRITE: "cancel invocations",
-    ENGINE_READ: "describe the engine",
+    ENGINE_READ: "describe the engine and its scheduler",
+    ENGINE_WRITE: "choose how the engine shares its capacity",
     LOGS_READ: "read the engine's log",
 }
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from amx.v1 import engine_pb2
+from amx_server.runtime.scheduling.admission import Admission
 from amx_server.runtime.scheduling.allocator import Allocator, Recorded
 from amx_server.runtime.scheduling.pressure import Pressure
 from amx_server.runtime.scheduling.waits import Waits
@@ -21,8 +22,9 @@ MAX_SHARES = 1_000
 class SchedulerOverview:
     """Describes one engine's scheduler."""
 
-    def __init__(self, pressure: Pressure, allocator: Allocator, waits: Waits) -> None:
+    def __init__(self, pressure: Pressure, admission: Admission, allocator: Allocator, waits: Waits) -> None:
         self._pressure = pressure
+        self._admission = admission
         self._allocator = allocator
         self._waits = waits
 
@@ -33,6 +35,8 @@ class SchedulerOverview:
             mode=self._allocator.mode,
             pressure=int(self._pressure.level),  # type: ignore[arg-type]
             pressure_because=self._pressure.because,
+            readings=self._readings(),
+            refused=self._admission.refused,
             shares=self._shares(namespace.name),
             decisions=[
                 _decision(recorded)
@@ -44,6 +48,19 @@ class SchedulerOverview:
             number = engine_pb2.WaitReason.Value(f"WAIT_REASON_{reason.name}")
             response.waits.add(reason=number, instances=count)
         return response
+
+    def _readings(self) -> list[engine_pb2.PressureReading]:
+        thresholds = self._pressure.thresholds()
+        return [
+            engine_pb2.PressureReading(
+                signal=signal,
+                value=value,
+                elevated=_finite(thresholds[signal].elevated),
+                high=_finite(thresholds[signal].high),
+                critical=_finite(thresholds[signal].critical),
+            )
+            for signal, value in self._pressure.readings.by_signal().items()
+        ]
 
     def _shares(self, namespace: str) -> list[engine_pb2.AllocationShare]:
         usages = [usage for usage in self._allocator.snapshot.usages if usage.namespace == namespace]
@@ -58,6 +75,10 @@ class SchedulerOverview:
             )
             for usage in usages[:MAX_SHARES]
         ]
+
+
+def _finite(threshold: float) -> float:
+    return threshold if threshold < float("inf") else 0.0
 
 
 def _decision(recorded: Recorded) -> engine_pb2.AllocationDecision:

@@ -142,6 +142,16 @@ class Pressure:
         self.readings = Readings()
         """The latest, with standing delays."""
 
+    def thresholds(self) -> dict[str, Thresholds]:
+        """Those of every signal, named as in `Readings.by_signal`."""
+        policy = self._policy
+        return {
+            "memory": policy.memory,
+            "writes": policy.writes,
+            "loop_delay": policy.loop,
+            "queue_delay": policy.queue,
+        }
+
     @property
     def cpu_bound(self) -> bool:
         """Whether the event loop is scarce, by its standing delay."""
