@@ -270,3 +270,31 @@ def test_nothing_is_lost_or_served_twice_whoever_serves(script: list[tuple[str, 
                 waiting[index].remove(found[0])
         for index in range(3):
             assert set(lanes[index]) == waiting[index] and len(lanes[index]) == len(waiting[index])
+
+
+# --- what is told of those that wait ---------------------------------------------------------------------------------
+
+
+def test_lane_counts_what_waits_at_each_priority() -> None:
+    lane: Lane[str] = Lane(Share())
+    for number, priority in enumerate((2, 3, 3, 5)):
+        lane.push(f"i{number}", priority, float(number))
+    assert lane.counts() == (0, 1, 2, 0, 1)
+    assert (lane.oldest(1), lane.oldest(2), lane.oldest(3), lane.oldest()) == (None, 0.0, 0.0, 0.0)
+
+
+def test_queue_tells_how_long_what_is_next_has_waited() -> None:
+    queue: RunQueue[str] = RunQueue()
+    lane: Lane[str] = Lane(Share())
+    lane.serve_by([queue])
+    assert queue.next_since() is None
+    lane.push("background", 5, 1.0)
+    assert (queue.next_since(), queue.next_since(least=3)) == (1.0, None)
+    lane.push("normal", 3, 2.0)
+    assert queue.next_since(least=3) == 2.0
+    lane.discard("normal")
+    assert (queue.next_since(least=3), queue.next_since()) == (None, 1.0)
+    turn = queue.pop()
+    assert turn is not None
+    assert turn[0] == "background"
+    assert queue.next_since() is None

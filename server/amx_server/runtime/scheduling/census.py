@@ -85,9 +85,9 @@ class _Record:
 
     __slots__ = ("efficiency", "processed", "seconds")
 
-    def __init__(self, processed: int, seconds: float) -> None:
-        self.processed = processed
-        self.seconds = seconds
+    def __init__(self) -> None:
+        self.processed = 0
+        self.seconds = 0.0
         self.efficiency = 0.0
 
 
@@ -163,6 +163,8 @@ class Census:
                     usage = self._usage(agent, pool, running.get(agent), records.get(agent), now)
                     if usage.ready or usage.running or usage.used:
                         usages.append((usage, agent))
+                elif agent in records:
+                    self._records[agent] = records[agent]
             if len(usages) > 2 * _MAX_USAGES:
                 usages = nlargest(_MAX_USAGES, usages, key=_to_do)
             yield
@@ -213,7 +215,7 @@ class Census:
     ) -> Usage:
         processed = sum(handler.stats.processed for handler in agent.handlers.values())
         seconds = sum(handler.stats.seconds for handler in agent.handlers.values())
-        record = self._records[agent] = before or _Record(processed, seconds)
+        record = self._records[agent] = before or _Record()
         ended, busy = processed - record.processed, seconds - record.seconds
         record.processed, record.seconds = processed, seconds
         if ended and busy > 0:
