@@ -43,6 +43,9 @@ def dev(
     data_dir: Annotated[str | None, typer.Option("--data-dir", help="Where to store.", show_default=".amx")] = None,
     grpc_port: Annotated[int | None, typer.Option("--grpc-port", help="0: any.", show_default="9090")] = None,
     http_port: Annotated[int | None, typer.Option("--http-port", help="0: any.", show_default="8080")] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory for content, e.g. 16GB.", show_default="512MiB")
+    ] = None,
     reload: Annotated[bool, typer.Option("--reload/--no-reload", help="Reload modules when they change.")] = True,
     config: Annotated[
         str | None, typer.Option("--config", "-c", help="Configuration; amx-config.yaml if there is one.")
@@ -59,10 +62,11 @@ def dev(
     changes = {
         "agents.allow_redefinition": True,
         "shutdown_deadline": 5.0,
-        **overrides(setting),
         "grpc.port": grpc_port,
         "http.port": http_port,
         "storage.path": str(Path(data_dir) / "amx.db") if data_dir is not None else None,
+        "memory.budget": memory,
+        **overrides(setting),
     }
     settings = read_config(config, changes, strict=False)
     modules, agents = loaded(load)

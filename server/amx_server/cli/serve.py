@@ -37,6 +37,9 @@ def serve(
     workers: Annotated[
         int | None, typer.Option("--workers", "-w", min=1, max=64, help="Engine processes that share the address.")
     ] = None,
+    memory: Annotated[
+        str | None, typer.Option("--memory", help="Memory for content, e.g. 16GB.", show_default="512MiB")
+    ] = None,
 ) -> None:
     """Run an engine until SIGTERM or SIGINT, and the agents of modules with it. With --workers several engines, which
     share the work of one address.
@@ -50,7 +53,7 @@ def serve(
     from amx_server.security.identity import Identity
     from amx_server.security.permissions import ROLES
 
-    settings = read_config(config, overrides(setting), strict=True)
+    settings = read_config(config, {"memory.budget": memory} | overrides(setting), strict=True)
     if workers is not None:
         raise typer.Exit(run_workers(settings, workers, load or ()))
     require_single(settings)

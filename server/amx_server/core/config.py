@@ -121,6 +121,29 @@ class StorageConfig(_Section):
         return rest.removeprefix("//") if separator and scheme == "sqlite" else self.path
 
 
+class MemoryConfig(_Section):
+    """What content may take in memory and on disk, and how long earlier versions of memories are kept."""
+
+    budget: Size = Field(default=512 << 20, ge=1 << 20)
+    """Bytes of memory for content: 40 % plain, 40 % compressed, 20 % for the index."""
+    disk_bytes: Size = 0
+    """Bytes of content on disk; 0: without limit."""
+    content_threshold: Size = Field(default=1024, ge=128)
+    """Values in memories, results and definitions of at least so many bytes are stored by address, each content once;
+    smaller ones lie in their rows."""
+    namespace_quota: Size = 0
+    """Bytes that the agents of one namespace may keep by address, plain and unshared, earlier versions included;
+    0: unlimited."""
+    agent_quota: Size = 0
+    """The same for one agent, over all its instances."""
+    quotas: dict[str, Size] = {}
+    """For single owners instead: by `namespace`, or by `namespace/agent`."""
+    history_versions: int = Field(default=100, ge=1)
+    """Versions of one instance's memory that can be read, the present one included."""
+    history_age: Duration = 604_800.0
+    """Seconds for which a version can be read after it was replaced."""
+
+
 class LimitsConfig(_Section):
     """Bounds. What exceeds one is refused by name at the first place that can know."""
 
@@ -429,6 +452,8 @@ class EngineConfig(_Section):
     """Where health checks and metrics are answered."""
     storage: StorageConfig = StorageConfig()
     """Where what must survive is kept."""
+    memory: MemoryConfig = MemoryConfig()
+    """What content and earlier versions may take."""
     limits: LimitsConfig = LimitsConfig()
     """Bounds."""
     links: LinksConfig = LinksConfig()

@@ -6,6 +6,7 @@ Changes are checked, applied all or not at all, and turned into rows of a storag
 from __future__ import annotations
 
 import re
+import sys
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import msgspec
 
 from amx.v1 import agent_pb2, memory_pb2
 from amx_server.core.errors import ABORTED, AmxError, invalid
+from amx_server.memory.blobs import ContentBlobs
 from amx_server.storage.interface import Commit, MemoryRow
 
 VALUE = agent_pb2.MEMORY_KIND_VALUE
@@ -225,12 +227,16 @@ class InstanceMemory:
         commit: Commit,
         limits: MemoryLimits = DEFAULT_LIMITS,
         message_id: str = "",
+        blobs: ContentBlobs | None = None,
     ) -> None:
         """Applies `changes` in order and adds what they mean for the store to `commit`. message_id: see StoredVersion.
 
-        Raises AmxError INVALID_MEMORY_CHANGE, naming memory and entry; then neither this object nor `commit` changed.
+        blobs: gives large values that are known already as the object that all share, and says what may be kept.
+        Raises AmxError INVALID_MEMORY_CHANGE, naming memory and entry, and CONTENT_QUOTA_EXCEEDED; then neither this
+        object nor `commit` changed.
         """
-        growth = 0
+        growth = large = 0
+        threshold = blobs.threshold if blobs is not None else sys.maxsize
         checked: list[tuple[str, MemorySpec, str, bytes, int]] = []
         for change in changes:
             name = change.name
@@ -244,6 +250,8 @@ class InstanceMemory:
                 entry_id, value = put.id, put.value
                 _check_put(spec, entry_id, value, limits)
                 growth += _size(entry_id, value)
+                if len(value) >= threshold:
+                    large += len(value) if spec.persistent else 0
                 checked.append((what, spec, entry_id, value, put.expires_in_ms))
             elif what == "remove":
                 checked.append((what, spec, change.remove, b"", 0))
@@ -255,6 +263,8 @@ class InstanceMemory:
                 raise _refused(name, "", "it says neither put, remove, clear nor touch")
         if not checked:
             return
+        if large and blobs is not None:
+            blobs.require_room(namespace, agent, large)
         before = None
         if self.bytes + growth > limits.max_instance_bytes:  # may still fit, if it overwrites: only trying will tell
             copies = {name: memory.copy() for name, memory in self._memories.items()}
@@ -270,6 +280,8 @@ class InstanceMemory:
             elif memory.persistent != spec.persistent:
                 _change_persistence(memory, spec, dirty, cleared)
             if what == "put":
+                if len(value) >= threshold and blobs is not None:
+                    value = blobs.shared(value)
                 self._put(memory, spec, entry_id, value, expires_in_ms or spec.ttl_ms, now_ms, dirty)
             elif what == "remove":
                 _remove(memory, spec.name, entry_id, dirty)

@@ -10,6 +10,7 @@ from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError
+from amx_server.memory.blobs import ContentBlobs
 from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.dispatch import DEFAULT_KEY, VOLATILE, memory_not_held
@@ -30,12 +31,19 @@ class EffectsStage:
     """Stages effects into commits."""
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, acceptance: Acceptance, events: Events, schedules: Schedules
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        acceptance: Acceptance,
+        events: Events,
+        schedules: Schedules,
+        blobs: ContentBlobs,
     ) -> None:
         self._clock = clock
         self._acceptance = acceptance
         self._events = events
         self._schedules = schedules
+        self._blobs = blobs
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
 
     def address(
@@ -110,6 +118,7 @@ class EffectsStage:
                 commit,
                 self._limits,
                 message_id,
+                self._blobs,
             )
             namespace.quota.store(memory.stored_bytes - stored_before)
         if not after:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
+from pathlib import Path
 
 from amx.v1 import engine_pb2
 from amx_server.cluster.shards import Shard
@@ -14,6 +15,8 @@ from amx_server.core.config import EngineConfig
 from amx_server.core.errors import exhausted
 from amx_server.core.version import VERSION
 from amx_server.inference.io.metrics import io_metrics
+from amx_server.memory.blobs import ContentBlobs, content_options
+from amx_server.memory.content import ContentStore
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
@@ -49,7 +52,7 @@ from amx_server.runtime.scheduling.waits import IoWaits, Waits
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
 from amx_server.security.identity import ANONYMOUS, Identity
-from amx_server.storage import MessageState, Store, StoredAgent, open_store
+from amx_server.storage import IN_MEMORY, MessageState, Store, StoredAgent, open_store
 from amx_server.telemetry.logs import EngineLog, get_logger
 from amx_server.telemetry.metrics import EngineGauges, EngineMetrics
 
@@ -90,11 +93,19 @@ class Engine:
         self.clock: Clock = clock or SystemClock()
         self.log = log or EngineLog(self.config.logging, clock=self.clock)
         self.metrics = EngineMetrics(self._gauges)
+        file = self.config.storage.file
+        durable = store is None and file != IN_MEMORY
+        self.blobs = ContentBlobs(
+            Path(f"{file}-content") if durable else None,
+            content_options(self.config.memory),
+            self.config.memory.content_threshold,
+        )
         self.store: Store = store or open_store(
-            self.config.storage.file,
+            file,
             max_queued_bytes=self.config.storage.max_queued_bytes,
             cache_bytes=self.config.storage.cache_bytes,
             observe=self._observe_commits,
+            blobs=self.blobs,
         )
         self._ticking = ticking
         self._stack = AsyncExitStack()
@@ -109,7 +120,10 @@ class Engine:
     async def __aenter__(self) -> Engine:
         self._stack.enter_context(self.log.installed())
         try:
+            await asyncio.to_thread(self.blobs.__enter__)
+            self._stack.push_async_callback(asyncio.to_thread, self.blobs.__exit__, None, None, None)
             await self._stack.enter_async_context(self.store)
+            await self._report_missing_content()
             self._compose()
             await self._stack.enter_async_context(self.io)
             for name, settings in self.config.io.providers.items():
@@ -163,11 +177,11 @@ class Engine:
             self.metrics,
         )
         self.broadcasts = Broadcasts(self.acceptance)
-        self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher)
+        self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher, self.blobs)
         self.memory_versions = MemoryVersions(config, clock, store, self.placement, self.dispatcher)
         self.queries = Queries(clock, store, self.supervision, self.waits)
         self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
-        effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules)
+        effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules, self.blobs)
         self.dispatcher.effects = self.events.effects = effects
         self.dispatcher.events = self.events
         self.acceptance.routing = Routing(self.acceptance)
@@ -212,6 +226,12 @@ class Engine:
         self.dispatcher.ids = shard.ids(1)
         self.acceptance.seqs = shard.ids(self.store.next_seq)
         self.events.ids = shard.ids(1)
+
+    async def _report_missing_content(self) -> None:
+        """Says who refers to content that is not there any more."""
+        missing = self.blobs.reconciled.missing
+        for address, holders in (await self.store.holders(missing)).items() if missing else ():
+            log.error("content_missing", content=address.hex(), held_by=holders)
 
     async def _restore(self) -> None:
         """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
@@ -265,6 +285,11 @@ class Engine:
             requests = IdempotentRequests(delivery.idempotency_window, delivery.idempotency_keys, self.clock.monotonic)
             namespace = self._namespaces[name] = Namespace(name, self._quotas.of(name), topics, requests)
         return namespace
+
+    @property
+    def content(self) -> ContentStore:
+        """The content store, while the engine runs."""
+        return self.blobs.store
 
     def open_link(
         self, identity: Identity = ANONYMOUS, *, watched: bool = False, engines: Sequence[str] = ()

@@ -9,6 +9,7 @@ from amx.v1 import common_pb2, memory_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import AmxError, invalid, not_found
+from amx_server.memory.blobs import ContentBlobs
 from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits, MemorySpec
 from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher, is_empty
 from amx_server.runtime.instances import Agent, Instance
@@ -23,12 +24,19 @@ class MemoryAccess:
     """Reads and writes of single entries, listings, searches."""
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, store: Store, placement: Placement, dispatcher: Dispatcher
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        placement: Placement,
+        dispatcher: Dispatcher,
+        blobs: ContentBlobs,
     ) -> None:
         self._clock = clock
         self._store = store
         self._placement = placement
         self._dispatcher = dispatcher
+        self._blobs = blobs
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
 
     def operate(self, namespace: Namespace, operation: memory_pb2.MemoryOperation, done: Done) -> None:
@@ -102,7 +110,15 @@ class MemoryAccess:
         quota.require_room(change.ByteSize() if what == "put" else 0)
         stored_before = memory.stored_bytes
         memory.apply(
-            [change], agent.memories, now_ms, agent.namespace.name, agent.name, instance.key, commit, self._limits
+            [change],
+            agent.memories,
+            now_ms,
+            agent.namespace.name,
+            agent.name,
+            instance.key,
+            commit,
+            self._limits,
+            blobs=self._blobs,
         )
         quota.store(memory.stored_bytes - stored_before)
         result.version = memory.version

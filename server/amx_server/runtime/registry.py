@@ -144,6 +144,9 @@ class Registry:
         """
         touched: dict[str, Agent] = {}
         for row in rows:
+            if not row.definition:
+                log.error("definition_damaged", agent=row.name, version=row.version, namespace=row.namespace)
+                continue  # until a worker brings it again
             spec = AgentSpec.compile(agent_pb2.AgentDefinition.FromString(row.definition))
             agent = touched[row.name] = self._define(namespace, spec)
             agent.restored = True

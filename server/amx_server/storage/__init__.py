@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 from amx_server.core.errors import invalid
 from amx_server.storage.interface import (
+    IN_MEMORY,
+    Blobs,
     Commit,
     Forgotten,
     MemoryAt,
@@ -23,6 +25,8 @@ from amx_server.storage.interface import (
 )
 
 __all__ = [
+    "IN_MEMORY",
+    "Blobs",
     "Commit",
     "Forgotten",
     "MemoryAt",
@@ -47,6 +51,7 @@ def open_store(
     max_queued_bytes: int = 64 << 20,
     cache_bytes: int = 64 << 20,
     observe: Callable[[int, int, float], None] | None = None,
+    blobs: Blobs | None = None,
 ) -> Store:
     """The store at `location`, opened by entering it (`async with open_store(...) as store`).
 
@@ -67,4 +72,4 @@ def open_store(
         path = location
     if not path or path.endswith(("/", "\\")):
         raise invalid("STORAGE_UNSUPPORTED", f"'{location}' names no file; name one in the folder, for example amx.db")
-    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes, observe=observe)
+    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes, observe=observe, blobs=blobs)

@@ -5,10 +5,13 @@ Writes are gathered into commits: a `Commit` is all or nothing, many commits sha
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import Protocol
+from typing import Final, Protocol
+
+IN_MEMORY: Final = ":memory:"
+"""Location of a store that ends with the process."""
 
 
 class MessageState(IntEnum):
@@ -39,7 +42,8 @@ class StoredMessage:
     available_at_ms: int = 0  # not delivered before
     expires_at_ms: int = 0
     ended_at_ms: int = 0
-    outcome: bytes = b""  # amx.v1.Reply with the result, or the last failure; empty: none yet
+    # amx.v1.Reply with the result, or the last failure; empty: none yet, or, in lists, damaged: `message` says how
+    outcome: bytes = b""
 
 
 @dataclass(slots=True)
@@ -150,7 +154,7 @@ class StoredAgent:
     namespace: str
     name: str
     version: str
-    definition: bytes  # amx.v1.AgentDefinition
+    definition: bytes  # amx.v1.AgentDefinition; read as empty if it is damaged
     pinned: bool = False
 
 
@@ -196,6 +200,38 @@ class Commit:
     # (namespace, agent, key)
     suspension_remove: tuple[tuple[str, str, str], ...] = ()
     duplicates: tuple[str, ...] = ()
+
+
+class Blobs(Protocol):
+    """Where values lie that are too large for rows, by address. Called by the store's threads.
+
+    References are (namespace, agent, address), with the agent that is charged for them; '' and '': the engine.
+    """
+
+    threshold: int
+    """Values of at least so many bytes are kept by address."""
+
+    def keep(
+        self, values: Sequence[tuple[str, str, bytes]], addresses: Sequence[tuple[str, str, bytes]]
+    ) -> tuple[list[bytes], list[bool]]:
+        """Keeps (namespace, agent, value), and what is at the addresses. All of it is durable on return.
+
+        Returns the address of each value, empty where it must stay in its row as there is no room for it, and whether
+        there is content at each of the addresses. Raises AmxError; then nothing is kept.
+        """
+        ...
+
+    def release(self, references: Sequence[tuple[str, str, bytes]]) -> None:
+        """Takes back what `keep` kept, once the rows that had it are durably gone."""
+        ...
+
+    def get(self, address: bytes) -> bytes:
+        """The value. Raises AmxError CONTENT_NOT_FOUND, CONTENT_CORRUPTED."""
+        ...
+
+    def reconcile(self, references: Iterable[tuple[str, str, bytes]]) -> None:
+        """At the start: these are all that rows have, whatever a crash left."""
+        ...
 
 
 class Store(Protocol):
@@ -307,6 +343,10 @@ class Store(Protocol):
         ...
 
     async def version_counts(self) -> VersionCounts: ...
+
+    async def holders(self, addresses: Sequence[bytes]) -> dict[bytes, list[str]]:
+        """Who refers to content, for people: up to 10 for each address that somebody refers to. Reads every row."""
+        ...
 
     async def memory_instances(
         self, namespace: str, agent: str, after: tuple[str, str], limit: int

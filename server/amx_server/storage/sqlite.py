@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
@@ -17,6 +17,8 @@ from amx_server.storage import sqlite_versions as versions
 from amx_server.storage.committer import Committer
 from amx_server.storage.gil import LockYielder
 from amx_server.storage.interface import (
+    IN_MEMORY,
+    Blobs,
     Commit,
     Forgotten,
     MemoryAt,
@@ -32,6 +34,7 @@ from amx_server.storage.interface import (
     VersionCounts,
 )
 from amx_server.storage.lock import StoreLock
+from amx_server.storage.sqlite_content import holders
 from amx_server.storage.sqlite_errors import explain
 from amx_server.storage.sqlite_reader import MemoryQuery, Query, SqliteReader
 from amx_server.storage.sqlite_versions import VersionWriter
@@ -39,12 +42,13 @@ from amx_server.storage.sqlite_writer import SqliteWriter
 
 T = TypeVar("T")
 
-MEMORY: Final = ":memory:"
 _SHARED_MEMORY: Final = "/dev/shm"  # noqa: S108 - a folder with an unguessable name is made in it
 _PURGE_ROWS: Final = 500  # removed in one transaction, between which commits get their turn
 
 _AT_ONCE: Final = 100  # versions of one instance that are forgotten, likewise
 
+_RESULT: Final = "result of message {} in {}"
+_DEFINITION: Final = "definition of agent {} {} in {}"
 _MESSAGES: Final = "SELECT * FROM messages WHERE "
 _MESSAGE_COLUMNS: Final = (
     "seq",
@@ -60,6 +64,7 @@ _MESSAGE_COLUMNS: Final = (
     "available_at_ms",
     "expires_at_ms",
     "ended_at_ms",
+    "outcome_size",
 )
 
 
@@ -69,7 +74,8 @@ class SqliteStore:
     path: of the file, or ":memory:" for one that lives in a temporary folder until it is closed and does not survive
     power loss. max_queued_bytes: commits are refused with STORAGE_BUSY while more than this waits to be written.
     cache_bytes: pages of the file the writer keeps in memory; the readers keep an eighth of that each.
-    observe(stored, given up, seconds): told on the event loop of every transaction.
+    observe(stored, given up, seconds): told on the event loop of every transaction. blobs: where large values lie,
+    which must be open for as long as the store is; None: all values lie in their rows.
 
     Entering raises AmxError: STORAGE_UNAVAILABLE (in use by another engine, unreadable, damaged), STORAGE_FULL,
     STORAGE_FOREIGN (another program's file), STORAGE_TOO_NEW (written by a newer engine); nothing stays open then.
@@ -86,8 +92,10 @@ class SqliteStore:
         max_queued_bytes: int = 64 << 20,
         cache_bytes: int = 64 << 20,
         observe: Callable[[int, int, float], None] | None = None,
+        blobs: Blobs | None = None,
     ) -> None:
         self._path = path
+        self._blobs = blobs
         self._observe = observe
         self._max_queued_bytes = max_queued_bytes
         self._cache_bytes = cache_bytes
@@ -106,7 +114,9 @@ class SqliteStore:
             reader_cache = self._cache_bytes // 8
             # Lists and sums read a lot; an instance that wakes must not wait for them.
             for name in ("amx-storage-lookup", "amx-storage-scan"):
-                self._readers.append(SqliteReader(path, yielder, name=name, cache_bytes=reader_cache))
+                self._readers.append(
+                    SqliteReader(path, yielder, name=name, cache_bytes=reader_cache, blobs=self._blobs)
+                )
             assert self._writer is not None
             self._committer = Committer(
                 self._writer, yielder, max_queued_bytes=self._max_queued_bytes, observe=self._observe
@@ -138,7 +148,7 @@ class SqliteStore:
 
     @property
     def location(self) -> str:
-        return f"SQLite, {'in memory' if self._path == MEMORY else os.path.abspath(self._path)}"
+        return f"SQLite, {'in memory' if self._path == IN_MEMORY else os.path.abspath(self._path)}"
 
     @property
     def queued_bytes(self) -> int:
@@ -164,7 +174,7 @@ class SqliteStore:
 
     async def message(self, namespace: str, message_id: str) -> StoredMessage | None:
         found = await self._look_up(
-            lambda reader: _messages(reader, "namespace = ? AND message_id = ?", (namespace, message_id))
+            lambda reader: _messages(reader, "namespace = ? AND message_id = ?", (namespace, message_id), None)
         )
         return found[0] if found else None
 
@@ -237,6 +247,9 @@ class SqliteStore:
     async def version_counts(self) -> VersionCounts:
         return await self._scan(versions.counts)
 
+    async def holders(self, addresses: Sequence[bytes]) -> dict[bytes, list[str]]:
+        return await self._scan(lambda reader: holders(reader, addresses))
+
     async def memory_instances(
         self, namespace: str, agent: str, after: tuple[str, str], limit: int
     ) -> list[tuple[str, str]]:
@@ -256,8 +269,9 @@ class SqliteStore:
         """See Store.stored_bytes. Reads every message's head: for the start and for rare checks."""
         source = """
             SELECT namespace, sum(bytes) AS bytes FROM (
-                SELECT namespace, length(body) + length(outcome) AS bytes FROM messages
-                UNION ALL SELECT namespace, length(value) FROM memory
+                SELECT namespace, length(body) + iif(outcome_size > 0, outcome_size, length(outcome)) AS bytes
+                FROM messages
+                UNION ALL SELECT namespace, iif(size > 0, size, length(value)) FROM memory
             ) GROUP BY namespace"""
         rows = await self._scan(lambda reader: reader.rows(("namespace", "bytes"), (), source))
         return {str(namespace): int(size) for namespace, size in rows}
@@ -280,12 +294,17 @@ class SqliteStore:
     async def agents(self) -> list[StoredAgent]:
         """Every version of every agent; the versions of an agent in order of first registration."""
         source = "SELECT * FROM agents ORDER BY namespace, name, ordinal"
-        columns = ("namespace", "name", "version", "pinned")
-        rows = await self._scan(lambda reader: reader.rows(columns, ("definition",), source))
-        return [
-            StoredAgent(namespace, name, version, definition, bool(pinned))
-            for namespace, name, version, pinned, definition in rows
-        ]
+        columns = ("namespace", "name", "version", "pinned", "definition_size")
+
+        def read(reader: SqliteReader) -> list[StoredAgent]:
+            found = []
+            for namespace, name, version, pinned, size, definition in reader.rows(columns, ("definition",), source):
+                holder = partial(_DEFINITION.format, name, version, namespace)
+                definition = reader.value(definition, size, holder, damaged=b"")
+                found.append(StoredAgent(namespace, name, version, definition, bool(pinned)))
+            return found
+
+        return await self._scan(read)
 
     async def suspensions(self) -> list[StoredSuspension]:
         source = "SELECT * FROM suspensions ORDER BY namespace, agent, key"
@@ -333,7 +352,7 @@ class SqliteStore:
         return await result
 
     def _open(self) -> str:
-        durable = self._path != MEMORY
+        durable = self._path != IN_MEMORY
         try:
             if durable:
                 path = os.path.realpath(self._path)
@@ -345,7 +364,7 @@ class SqliteStore:
             self._lock = StoreLock(path)
         except OSError as error:
             raise explain(error, self._path) from error
-        self._writer = SqliteWriter(path, durable=durable, cache_bytes=self._cache_bytes)
+        self._writer = SqliteWriter(path, durable=durable, cache_bytes=self._cache_bytes, blobs=self._blobs)
         self._generation = self._writer.generation
         self._next_seq = self._writer.next_seq
         return path
@@ -361,7 +380,10 @@ class SqliteStore:
                 self._folder.cleanup()
 
 
-def _messages(reader: SqliteReader, condition: str, parameters: tuple[str | int, ...]) -> list[StoredMessage]:
+def _messages(
+    reader: SqliteReader, condition: str, parameters: tuple[str | int, ...], damaged: bytes | None = b""
+) -> list[StoredMessage]:
+    """damaged: what to say of a result that cannot be read; None: raises."""
     rows = reader.rows(_MESSAGE_COLUMNS, ("body", "outcome"), _MESSAGES + condition, parameters)
     return [
         StoredMessage(
@@ -379,7 +401,7 @@ def _messages(reader: SqliteReader, condition: str, parameters: tuple[str | int,
             available_at_ms,
             expires_at_ms,
             ended_at_ms,
-            outcome,
+            reader.value(outcome, outcome_size, partial(_RESULT.format, message_id, namespace), damaged),
         )
         for (
             seq,
@@ -395,6 +417,7 @@ def _messages(reader: SqliteReader, condition: str, parameters: tuple[str | int,
             available_at_ms,
             expires_at_ms,
             ended_at_ms,
+            outcome_size,
             body,
             outcome,
         ) in rows

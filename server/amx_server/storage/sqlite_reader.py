@@ -13,14 +13,17 @@ import json
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Generic, TypeVar
 
 import apsw
 
+from amx_server.core.errors import AmxError, not_found
 from amx_server.storage.gil import LockYielder
-from amx_server.storage.interface import MemoryRow
+from amx_server.storage.interface import Blobs, MemoryRow
+from amx_server.storage.sqlite_content import named
 from amx_server.storage.sqlite_errors import explain
-from amx_server.storage.sqlite_versions import memory_at, order_of_use
+from amx_server.storage.sqlite_versions import entry_of, memory_at, order_of_use
 
 T = TypeVar("T")
 Instance = tuple[str, str, str]
@@ -65,8 +68,11 @@ class MemoryQuery:
 class SqliteReader:
     """Answers queries in the order they come, memory queries first. `put` and `close` belong to the event loop."""
 
-    def __init__(self, path: str, yielder: LockYielder, *, name: str, cache_bytes: int) -> None:
+    def __init__(
+        self, path: str, yielder: LockYielder, *, name: str, cache_bytes: int, blobs: Blobs | None = None
+    ) -> None:
         self._path = path
+        self._blobs = blobs
         self._yielder = yielder
         self._loop = asyncio.get_running_loop()
         self._queue: queue.SimpleQueue[Query[Any] | MemoryQuery | None] = queue.SimpleQueue()
@@ -124,6 +130,22 @@ class SqliteReader:
             _put_blobs(rows, data or b"", len(columns))
         return rows
 
+    def value(self, value: bytes, size: int, holder: Callable[[], str], damaged: bytes | None = None) -> bytes:
+        """What a row says with a value and its size.
+
+        holder: names the row in errors. damaged: taken for content that is; None: raises AmxError CONTENT_CORRUPTED.
+        """
+        if size <= 0:
+            return value
+        try:
+            if self._blobs is None:
+                raise not_found("CONTENT_NOT_FOUND", f"content {value.hex()} is not kept here; open its store, too")
+            return self._blobs.get(value)
+        except AmxError as error:
+            if damaged is not None and error.reason in ("CONTENT_CORRUPTED", "CONTENT_NOT_FOUND"):
+                return damaged
+            raise named(error, holder()) from error
+
     def number(self, query: str, parameters: Sequence[apsw.SQLiteValue]) -> int:
         """The one integer that `query` selects."""
         value = self._db.execute(query, parameters).get
@@ -180,6 +202,8 @@ class SqliteReader:
             _MEMORY_COLUMNS, ("value",), _MEMORY_STATEMENTS[places], parameters
         ):
             if name:
+                if size > 0:
+                    value = self.value(value, size, partial(entry_of, instances[at], name, entry))
                 found[at].append(MemoryRow(name, entry, value, expires_at_ms, version, used))
             elif size:
                 forks.append(at)

@@ -9,7 +9,8 @@ it inherits stands among its own rows with a size below zero.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, Protocol
 
 import apsw
@@ -38,12 +39,23 @@ class Rows(Protocol):
     ) -> list[list[Any]]: ...
 
 
+class Values(Rows, Protocol):
+    """And looks up what lies elsewhere; see SqliteReader.value."""
+
+    def value(self, value: bytes, size: int, holder: Callable[[], str]) -> bytes: ...
+
+
+def entry_of(instance: Instance, name: str, entry: str) -> str:
+    """An entry of a memory, for people."""
+    return f"memory '{name}', entry '{entry}' of {_address(instance)} in {instance[0]}"
+
+
 def order_of_use(row: MemoryRow) -> tuple[int, str, str]:
     """Sorts rows, least recently used first."""
     return row.used, row.name, row.entry
 
 
-def memory_at(reader: Rows, instance: Instance, version: int) -> MemoryAt:
+def memory_at(reader: Values, instance: Instance, version: int) -> MemoryAt:
     """See Store.memory_at. Reads every ancestor of a fork once."""
     version, at_ms = _held(reader, instance, version)
     found: dict[tuple[str, str], MemoryRow] = {}
@@ -55,6 +67,7 @@ def memory_at(reader: Rows, instance: Instance, version: int) -> MemoryAt:
             if size == CLEARED:
                 cleared.add(name)
             elif (name, entry) not in found and name not in hidden:
+                value = reader.value(value, size, partial(entry_of, instance, name, entry))
                 found[name, entry] = MemoryRow(name, entry, value, expires_at_ms, since or written, used)
                 if size == REMOVED:
                     found[name, entry].name = ""

@@ -10,6 +10,7 @@ transaction, fsync included, is a single step, and later commits win over earlie
 from __future__ import annotations
 
 import os
+import sys
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
@@ -17,12 +18,15 @@ from typing import Final, TypeVar
 import apsw
 
 from amx_server.core.errors import AmxError, unavailable
-from amx_server.storage.interface import Commit, MessageState
+from amx_server.storage.interface import Blobs, Commit, MessageState
 from amx_server.storage.migrations import migrate
+from amx_server.storage.sqlite_content import REFERS, TEXT_BYTES, Freed, Keeping, Reference, references
 from amx_server.storage.sqlite_errors import explain
 from amx_server.storage.sqlite_versions import CLEARED, EVERYTHING, REMOVED, VersionWriter
 
 T = TypeVar("T")
+
+_NEVER: Final = sys.maxsize
 
 _INSERT: Final = 1
 _UPDATE: Final = 2
@@ -60,6 +64,13 @@ def _to_history(which: str, version: str) -> str:
             expires_at_ms = excluded.expires_at_ms, used = excluded.used;"""
 
 
+def _give_up(which: str, version: str) -> str:
+    """Before rows are deleted: notes the content of those that `_to_history` did not take over."""
+    return f"""
+        INSERT INTO freed (namespace, agent, size, value) SELECT namespace, agent, size, value FROM memory
+        WHERE {which} AND version >= {version} AND (size > 0 OR size = {REFERS});"""
+
+
 def _hide(entry: str, version: str, size: int) -> str:
     """Where the instance is a fork: hides what it inherits."""
     return f"""
@@ -90,9 +101,9 @@ _OPERATIONS: Final = {
         VALUES ({_new(1, 10)}) ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
             expires_at_ms = excluded.expires_at_ms, version = excluded.version, used = excluded.used""",
     _MEMORY_REMOVE: f"""{_to_history(_ENTRY, "new.p6")}
-        DELETE FROM memory WHERE {_ENTRY};{_hide("new.p5", "new.p6", REMOVED)}""",
+        {_give_up(_ENTRY, "new.p6")} DELETE FROM memory WHERE {_ENTRY};{_hide("new.p5", "new.p6", REMOVED)}""",
     _MEMORY_CLEAR: f"""{_to_history(_NAME, "new.p5")}
-        DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
+        {_give_up(_NAME, "new.p5")} DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
     _MEMORY_TOUCH: f"UPDATE memory SET used = new.p6 WHERE {_ENTRY}",
     _MEMORY_VERSION: f"""
         INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes)
@@ -110,9 +121,10 @@ _OPERATIONS: Final = {
         VALUES ({_new(1, 6)}) ON CONFLICT DO UPDATE SET handler = excluded.handler, filter = excluded.filter""",
     _SUBSCRIPTION_REMOVE: f"DELETE FROM subscriptions WHERE {_INSTANCE} AND pattern = new.p4",
     _AGENT_PUT: f"""
-        INSERT INTO agents (namespace, name, version, definition, pinned)
-        VALUES ({_new(1, 5)}) ON CONFLICT (namespace, name, version)
-        DO UPDATE SET definition = excluded.definition, pinned = excluded.pinned""",
+        INSERT INTO agents (namespace, name, version, definition, pinned, definition_size)
+        VALUES ({_new(1, 6)}) ON CONFLICT (namespace, name, version)
+        DO UPDATE SET definition = excluded.definition, definition_size = excluded.definition_size,
+            pinned = excluded.pinned""",
     _SUSPENSION_PUT: f"""
         INSERT INTO suspensions (namespace, agent, key, reason, at_ms)
         VALUES ({_new(1, 5)}) ON CONFLICT DO UPDATE SET reason = excluded.reason, at_ms = excluded.at_ms""",
@@ -158,8 +170,9 @@ class SqliteWriter:
 
     batch_rows = _SIZES[-1]
 
-    def __init__(self, path: str, *, durable: bool, cache_bytes: int) -> None:
+    def __init__(self, path: str, *, durable: bool, cache_bytes: int, blobs: Blobs | None) -> None:
         self._path = path
+        self._blobs = blobs
         self._db: apsw.Connection | None = None
         try:
             # SQLite gives its other files the permissions of this one.
@@ -188,7 +201,10 @@ class SqliteWriter:
             )
             self._duplicates: set[int] = set()
             db.create_scalar_function(_DUPLICATE, self._note_duplicate, 1)
+            self._freed = Freed(db)
             db.execute(_PREPARE)
+            if blobs is not None:
+                blobs.reconcile(references(db))
             self.versions = VersionWriter(db)
         except Exception as error:
             system_errno = self._db.system_errno if self._db else 0
@@ -206,8 +222,15 @@ class SqliteWriter:
     def write(self, commits: Sequence[Commit]) -> None:
         """See BatchWriter.write."""
         parameters: list[apsw.SQLiteValue] = []
-        for commit in commits:
-            _append_rows(commit, parameters)
+        blobs = self._blobs
+        keeping = None
+        if blobs is None:
+            for commit in commits:
+                _append_rows(commit, parameters, _NEVER, None)
+        else:
+            keeping = Keeping()
+            for commit in commits:
+                _append_rows(commit, parameters, blobs.threshold, keeping)
         if not parameters:
             return
         if self._full:
@@ -215,12 +238,17 @@ class SqliteWriter:
         duplicates = self._duplicates
         duplicates.clear()
         try:
+            if keeping is not None and blobs is not None:
+                keeping.keep(blobs, parameters)
             self._execute(parameters)
         except Exception as error:
             failure = self._failed(error)
             self._full = failure.reason == "STORAGE_FULL"
+            if keeping is not None:
+                self._release(keeping.references)
             raise failure from error
         self._full = False
+        self._release_freed()
         if duplicates:
             for commit in commits:
                 commit.duplicates += tuple(message.message_id for message in commit.insert if message.seq in duplicates)
@@ -255,7 +283,9 @@ class SqliteWriter:
             )
         except Exception as error:
             raise self._failed(error) from error
-        return db.changes()
+        removed = db.changes()
+        self._release_freed()
+        return removed
 
     def run(self, change: Callable[[VersionWriter], T]) -> T:
         """Something about versions, as one transaction. Raises AmxError; then nothing has changed."""
@@ -264,7 +294,15 @@ class SqliteWriter:
                 result = change(self.versions)
         except Exception as error:
             raise self._failed(error) from error
+        self._release_freed()
         return result
+
+    def _release_freed(self) -> None:
+        self._release(self._freed.take())
+
+    def _release(self, freed: Sequence[Reference]) -> None:
+        if freed and self._blobs is not None:
+            self._blobs.release(freed)
 
     @property
     def _connection(self) -> apsw.Connection:
@@ -305,8 +343,11 @@ class SqliteWriter:
         return explain(error, self._path, system_errno)
 
 
-def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue]) -> None:
-    """The commit's operations, in the order the Commit's fields promise. Runs for every message: plain and flat."""
+def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue], threshold: int, keeping: Keeping | None) -> None:
+    """The commit's operations, in the order the Commit's fields promise. Runs for every message: plain and flat.
+
+    keeping: gets values of at least `threshold` bytes, and texts that may be addresses; None: all stay in their rows.
+    """
     for m in commit.insert:
         rows += (
             _INSERT,
@@ -329,6 +370,8 @@ def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue]) -> None:
             0,
         )
     for seq, state, outcome, ended_at_ms, attempts in commit.finish:
+        if len(outcome) >= threshold and state == MessageState.SUCCEEDED and keeping is not None:
+            keeping.large("", "", outcome, len(rows) + 3, len(rows) + 7)
         rows += (_UPDATE, seq, state, outcome, ended_at_ms, attempts, None, 0)
         rows += _NOTHING[10]
     for seq, attempts, available_at_ms, outcome in commit.retry:
@@ -344,6 +387,12 @@ def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue]) -> None:
         rows += (_MEMORY_CLEAR, *cleared)
         rows += _NOTHING[12]
     for namespace, agent, key, row in commit.memory_put:
+        if keeping is not None:
+            size = len(row.value)
+            if size >= threshold:
+                keeping.large(namespace, agent, row.value, len(rows) + 6, len(rows) + 10)
+            elif size == TEXT_BYTES:
+                keeping.text(namespace, agent, row.value, len(rows) + 10)
         rows += (_MEMORY_PUT, namespace, agent, key)
         rows += (row.name, row.entry, row.value, row.expires_at_ms, row.version, row.used, 0)
         rows += _NOTHING[7]
@@ -367,8 +416,10 @@ def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue]) -> None:
         rows += (_SUBSCRIPTION_PUT, u.namespace, u.agent, u.key, u.pattern, u.handler, u.filter)
         rows += _NOTHING[11]
     for a in commit.agent_put:
-        rows += (_AGENT_PUT, a.namespace, a.name, a.version, a.definition, a.pinned)
-        rows += _NOTHING[12]
+        if len(a.definition) >= threshold and keeping is not None:
+            keeping.large("", "", a.definition, len(rows) + 4, len(rows) + 6)
+        rows += (_AGENT_PUT, a.namespace, a.name, a.version, a.definition, a.pinned, 0)
+        rows += _NOTHING[11]
     for resumed in commit.suspension_remove:
         rows += (_SUSPENSION_REMOVE, *resumed)
         rows += _NOTHING[14]

@@ -38,14 +38,17 @@ class Ledger:
         asked = (each for each in (*whole, *agents) if namespace is None or each[0].namespace == namespace)
         return nlargest(count, asked, key=itemgetter(1))
 
-    def charge(self, owner: Owner, delta: int) -> None:
+    def require(self, owner: Owner, delta: int) -> None:
+        """Raises AmxError CONTENT_QUOTA_EXCEEDED if the owner may not retain so many bytes more."""
+        self._check(owner, self.held.get(owner, 0), delta)
+        if owner.agent:
+            self._check(Owner(owner.namespace), self.namespace(owner.namespace), delta)
+
+    def charge(self, owner: Owner, delta: int, over_quota: bool = False) -> None:
         """Adds to what an owner retains. Raises AmxError CONTENT_QUOTA_EXCEEDED and changes nothing."""
         held = self.held.get(owner, 0)
-        if delta > 0:
-            self._check(owner, held, delta)
-            if owner.agent:
-                whole = Owner(owner.namespace)
-                self._check(whole, self.namespace(owner.namespace), delta)
+        if delta > 0 and not over_quota:
+            self.require(owner, delta)
         delta = max(delta, -held)  # damaged content has lost its size; reconciling puts this right
         if delta:
             self._set(owner, held + delta)

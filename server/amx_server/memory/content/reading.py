@@ -80,6 +80,10 @@ class Reader:
                         return mapped
         return memoryview(self.load(address) if data is None else data).toreadonly()
 
+    def promote(self, address: bytes, data: bytes) -> None:
+        """Takes the plain bytes of known content into the hot tier, if there is room."""
+        self._promote(address, self._contents.index.get(address), data)
+
     def check(self, address: bytes, entry: Entry, location: int) -> bytes | None:
         """The plain bytes at a location; None: they are damaged, which was noted, or lie elsewhere by now."""
         try:

@@ -18,7 +18,9 @@ class Node(NamedTuple):
     body: bytes
 
 
-def update(contents: Contents, retain: Iterable[bytes], release: Iterable[bytes], owner: Owner) -> None:
+def update(
+    contents: Contents, retain: Iterable[bytes], release: Iterable[bytes], owner: Owner, over_quota: bool = False
+) -> None:
     """See ContentStore.update."""
     retain, release = list(retain), list(release)
     with contents.lock:
@@ -32,7 +34,8 @@ def update(contents: Contents, retain: Iterable[bytes], release: Iterable[bytes]
                 _undo(taken, given[: at + 1])
                 raise content_not_retained(release[at], str(owner))
         try:
-            contents.ledger.charge(owner, sum([one.weight for one in taken]) - sum([one.weight for one in given]))
+            difference = sum([one.weight for one in taken]) - sum([one.weight for one in given])
+            contents.ledger.charge(owner, difference, over_quota)
         except BaseException:
             _undo(taken, given)
             raise

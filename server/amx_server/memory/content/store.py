@@ -94,6 +94,18 @@ class ContentStore:
             self._demotion.packer.restore_pieces(bytes(data))
         return address
 
+    def shared(self, data: bytes) -> bytes:
+        """Stores a value as `put` does, and returns the object that the hot tier has of it: equal bytes, held once.
+
+        Never reads from disk. Where the hot tier has no room, `data` itself. Raises as `put` does.
+        """
+        address = self.put(data)
+        found = self._hot.peek(address)
+        if found is None:
+            self._reader.promote(address, data)
+            found = self._hot.peek(address)
+        return data if found is None else found
+
     def put_node(self, links: Sequence[bytes], body: Data = b"") -> bytes:
         """Stores a node: links to content that is in the store, and a body. What it links to lives as long as it does.
 
@@ -147,12 +159,13 @@ class ContentStore:
 
     # --- references
 
-    def retain(self, addresses: Iterable[bytes], owner: Owner = ENGINE) -> None:
+    def retain(self, addresses: Iterable[bytes], owner: Owner = ENGINE, *, over_quota: bool = False) -> None:
         """Adds a reference to each, all or none, and charges its size to the owner.
 
-        Durable after the next flush. Raises CONTENT_NOT_FOUND, CONTENT_CORRUPTED, CONTENT_QUOTA_EXCEEDED.
+        Durable after the next flush. over_quota: the quota was asked before (`require_room`) and is not asked again.
+        Raises CONTENT_NOT_FOUND, CONTENT_CORRUPTED, CONTENT_QUOTA_EXCEEDED.
         """
-        update(self._contents, addresses, (), owner)
+        update(self._contents, addresses, (), owner, over_quota)
 
     def release(self, addresses: Iterable[bytes], owner: Owner = ENGINE) -> None:
         """Takes a reference from each, all or none. For when what needed it is durably gone.
@@ -169,6 +182,10 @@ class ContentStore:
         """How often content is retained; links do not count."""
         entry = self._contents.index.get(address) or self._contents.lost.get(address)
         return entry.refs if entry is not None else 0
+
+    def require_room(self, owner: Owner, size: int) -> None:
+        """Raises CONTENT_QUOTA_EXCEEDED if the owner may not retain so many bytes more."""
+        self._contents.ledger.require(owner, size)
 
     def held(self, owner: Owner) -> int:
         """Bytes charged to an owner; for a namespace, those of its agents included."""
