@@ -3,20 +3,61 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import signal
 from pathlib import Path
+from typing import Any
 
-from amx_engine import AmxEngine
+import pytest
+
+from amx.v1 import engine_pb2, link_pb2
+from amx_engine import AmxEngine, Scope
+from amx_engine._errors import AmxError
 from amx_engine._ownership import owner_of
-from tests.process.harness import client, engine_process, until, worker_process
+from tests.process.harness import (
+    PATIENCE,
+    EngineProcess,
+    RawLink,
+    client,
+    definition,
+    engine_process,
+    json_payload,
+    unary,
+    until,
+    worker_process,
+)
+
+pytestmark = [pytest.mark.process]
 
 
-def key_of(engine: int, agent: str, engines: int = 2, start: int = 0) -> str:
-    """A key whose instance of `agent` that engine owns."""
-    return next(
-        key
-        for key in (f"key-{number}" for number in range(start, start + 1000))
-        if owner_of("default", agent, key, engines) == engine
-    )
+def keys_of(engine: int, agent: str, count: int = 1, engines: int = 2) -> list[str]:
+    """Keys whose instances of `agent` that engine owns."""
+    keys = (f"key-{number}" for number in range(100_000))
+    owned = (key for key in keys if owner_of("default", agent, key, engines) == engine)
+    return [next(owned) for _ in range(count)]
+
+
+def pid_of(engine: EngineProcess, number: int) -> int:
+    """The process that runs an engine now, by the log."""
+    opened = re.findall(rf'"event":"engine_opened".*"engine":{number},"process":(\d+)', engine.output)
+    return int(opened[-1])
+
+
+async def totals(app: AmxEngine, key: str) -> Any:
+    """[number of messages, sum] of a Counter; asked again while engines move."""
+    while True:
+        try:
+            return await app.request("Counter", None, key=key, handler="totals")
+        except AmxError as error:
+            if not error.retryable and error.reason != "AGENT_UNKNOWN":
+                raise
+            await asyncio.sleep(0.05)
+
+
+async def add(app: AmxEngine, key: str, name: str) -> None:
+    """Adds 1 to a Counter; once, however often it is said."""
+    await app.send("Counter", 1, key=key, message_id=f"{key}-{name}", timeout=PATIENCE)
 
 
 async def test_sdk_hosts_on_all_engines_and_finds_the_owner(tmp_path: Path) -> None:
@@ -25,21 +66,171 @@ async def test_sdk_hosts_on_all_engines_and_finds_the_owner(tmp_path: Path) -> N
             answers = await asyncio.gather(*(app.request("Echo", n, key=f"k{n}") for n in range(100)))
             assert answers == list(range(100))
             for number in (0, 1):
-                key = key_of(number, "Counter")
+                (key,) = keys_of(number, "Counter")
                 assert await app.request("Counter", 5, key=key) == 1
                 assert await app.request("Counter", 5, key=key) == 2
+                assert await app.memory("Counter", key).get("sum") == 10
+            chunks = [n async for n in app.stream("Echo", 200, key=keys_of(1, "Echo")[0], handler="count")]
+            assert chunks == list(range(200))
 
 
 async def test_what_a_handler_sends_reaches_instances_of_other_engines_once(tmp_path: Path) -> None:
-    with (
-        engine_process(tmp_path, workers=2) as engine,
-        worker_process(tmp_path, engine.address, "Relay", "Counter"),
-    ):
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Relay", "Counter"):
         async with client(engine.address) as app:
-            await asyncio.gather(*(app.request("Relay", n, key=f"k{n}") for n in range(40)))
-            await until(lambda: _totals(app, [40, sum(range(40))]), "what the relays sent", 10)
+            keys = [*keys_of(0, "Relay", 20), *keys_of(1, "Relay", 20)]
+            await asyncio.gather(*(app.request("Relay", n, key=key) for n, key in enumerate(keys)))
+
+            async def arrived() -> bool:
+                return bool(await totals(app, "relayed") == [40, sum(range(40))])
+
+            await until(arrived, "what the relays sent")
 
 
-async def _totals(app: AmxEngine, expected: list[int]) -> bool:
-    found: list[int] = await app.request("Counter", None, key="relayed", handler="totals")
-    return found == expected
+async def test_unary_calls_and_lists_at_any_engine_speak_for_all(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=3) as engine, worker_process(tmp_path, engine.address, "Counter"):
+        keys = [key for number in range(3) for key in keys_of(number, "Counter", 3, engines=3)]
+        async with unary(engine.address) as stub:
+            for key in keys:
+                request = engine_pb2.SendRequest()
+                request.message.agent, request.message.key, request.message.message_id = "Counter", key, f"id-{key}"
+                request.message.payload.CopyFrom(json_payload(7))
+                assert (await stub.Send(request)).message_id == f"id-{key}"
+                assert (await stub.Send(request)).duplicate
+                wait = engine_pb2.WaitInvocationRequest(message_id=f"id-{key}")
+                ended = (await stub.WaitInvocation(wait, timeout=PATIENCE)).invocation
+                assert ended.state == engine_pb2.INVOCATION_STATE_SUCCEEDED
+                memory = engine_pb2.GetMemoryRequest(name="sum")
+                memory.instance.agent, memory.instance.key = "Counter", key
+                assert (await stub.GetMemory(memory)).entry.value == b"7"
+            found, token = [], ""
+            while True:
+                page = await stub.ListInstances(engine_pb2.ListInstancesRequest(page_size=2, page_token=token))
+                found += [each.instance.key for each in page.instances]
+                token = page.next_page_token
+                if not token:
+                    break
+                assert len(page.instances) == 2
+            assert sorted(found) == sorted(keys)
+            status = await stub.GetEngine(engine_pb2.GetEngineRequest())
+            assert (status.agents, status.instances, status.processed) == (1, 9, 9)
+            (agent,) = (await stub.ListAgents(engine_pb2.ListAgentsRequest())).agents
+            assert (agent.definition.name, agent.active_instances, agent.processed) == ("Counter", 9, 9)
+            assert [(version.version, version.links) for version in agent.versions] == [("1.0.0", 1)]
+
+
+async def test_events_and_broadcasts_reach_the_instances_of_all_engines(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
+        async with client(engine.address) as app, client(engine.address) as other:
+            keys = [*keys_of(0, "Echo", 3), *keys_of(1, "Echo", 3)]
+            outcome = await app.broadcast(Scope.agent("Echo"), "anyone?")
+            assert outcome.succeeded == 1  # nobody was awake: the default instance, once
+            await asyncio.gather(*(app.request("Echo", 1, key=key) for key in keys))
+            outcome = await app.broadcast(Scope.agent("Echo"), "hello")
+            assert (outcome.succeeded, outcome.failed) == (7, 0)
+            async with other.subscribe("news.*") as events:
+                for durable in (False, True):
+                    for key in keys:
+                        published = await app.publish("news.today", f"{key} {durable}", key=key, durable=durable)
+                        assert published.subscribers == 2  # the agent's instance, and the other application
+                        event = await anext(aiter(events))
+                        assert event.content == f"{key} {durable}"
+            for key in keys:
+
+                async def heard(key: str = key) -> bool:
+                    return bool(await app.memory("Echo", key).get("heard") == [f"{key} False", f"{key} True"])
+
+                await until(heard, f"what {key} has heard")
+
+
+async def test_an_sdk_that_does_not_know_of_engines_calls_but_does_not_host(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
+        async with RawLink(engine.address, "old") as link:
+            welcome = await link.open()
+            assert not welcome.engines
+            for number in (0, 1):
+                item = link_pb2.LinkItem(id=number + 1)
+                item.call.request.agent, item.call.request.key = "Echo", keys_of(number, "Echo")[0]
+                item.call.request.payload.CopyFrom(json_payload("hello"))
+                await link.send(item)
+                reply = await link.next("reply")
+                assert (reply.id, reply.reply.result.data) == (number + 1, b'"hello"')
+        async with RawLink(engine.address, "older") as link:
+            hello = link_pb2.Hello(link_id="older", protocol_min=1, protocol_max=1, agents=[definition("Mine")])
+            await link.write(link_pb2.LinkFrame(items=[link_pb2.LinkItem(hello=hello)]).SerializeToString())
+            (item,) = (await link.read()).items
+            assert item.rejected.failure.reason == "ENGINES_NOT_KNOWN"
+
+
+async def test_engine_process_killed_its_instances_go_on_elsewhere_and_come_home(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Counter"):
+        async with client(engine.address) as app:
+            keys = {number: keys_of(number, "Counter")[0] for number in (0, 1)}
+            for key in keys.values():
+                await add(app, key, "before")
+            home, survivor = pid_of(engine, 1), pid_of(engine, 0)
+            os.kill(home, signal.SIGKILL)
+            await until(lambda: pid_of(engine, 1) != home, "another process with the engine")
+            for key in keys.values():
+                await add(app, key, "before")  # known, also where the engine is now
+                await add(app, key, "away")
+                assert await totals(app, key) == [2, 2]
+            await until(lambda: pid_of(engine, 1) not in (home, survivor), "the engine at home again")
+            for key in keys.values():
+                await add(app, key, "away")
+                await add(app, key, "home")
+                assert await totals(app, key) == [3, 3]
+        assert "engine_process_died" in engine.output
+        assert engine.stop() == 0
+
+
+async def test_engine_processes_killed_under_load_lose_nothing_acknowledged(tmp_path: Path) -> None:
+    """Durable sends to both engines, and relays whose effects cross between them, while processes die."""
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Relay", "Counter"):
+        async with client(engine.address) as app:
+            direct = [*keys_of(0, "Counter", 5), *keys_of(1, "Counter", 5)]
+            relays = [*keys_of(0, "Relay", 5), *keys_of(1, "Relay", 5)]
+            sent = 0
+
+            async def send(round: int) -> None:
+                nonlocal sent
+                for number, key in enumerate(direct):
+                    await app.send("Counter", 1, key=key, message_id=f"d-{round}-{key}", timeout=PATIENCE)
+                    await app.send("Relay", 1, key=relays[number], message_id=f"r-{round}-{number}", timeout=PATIENCE)
+                sent += 1
+
+            async def load() -> None:
+                for batch in range(12):
+                    await asyncio.gather(*(send(20 * batch + number) for number in range(20)))
+
+            loading = asyncio.create_task(load())
+            for victim in (0, 1, 0, 1):
+                before, rounds = pid_of(engine, victim), sent
+                os.kill(before, signal.SIGKILL)
+                await until(lambda: pid_of(engine, victim) != before, "the engine elsewhere")  # noqa: B023
+                await until(lambda: sent > rounds or loading.done(), "messages that get through")  # noqa: B023
+            await loading
+
+            async def complete() -> bool:
+                found = [await totals(app, key) for key in (*direct, "relayed")]
+                return found == [[sent, sent]] * len(direct) + [[sent * len(relays)] * 2]
+
+            await until(complete, f"{sent} messages to each counter, and as many from each relay")
+
+
+async def test_a_store_for_several_engines_is_for_no_other_number(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Counter"):
+        async with client(engine.address) as app:
+            for key in (*keys_of(0, "Counter"), *keys_of(1, "Counter")):
+                await app.request("Counter", 3, key=key)
+        assert engine.stop() == 0
+    for workers in (0, 3):
+        other = EngineProcess(tmp_path, workers=workers)
+        other.launch()
+        assert other.ended() != 0
+        assert "ENGINES_MISMATCH" in other.output
+    # One process runs both.
+    with engine_process(tmp_path, workers=1) as engine, worker_process(tmp_path, engine.address, "Counter"):
+        assert "2 engines in 1 processes" in engine.output
+        async with client(engine.address) as app:
+            for key in (*keys_of(0, "Counter"), *keys_of(1, "Counter")):
+                assert await app.request("Counter", 4, key=key) == 2

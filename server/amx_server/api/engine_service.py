@@ -14,6 +14,7 @@ from amx.v1 import common_pb2, engine_pb2, message_pb2
 from amx_server.api.lifecycle_rpcs import LifecycleRpcs
 from amx_server.api.memory_rpcs import MemoryRpcs
 from amx_server.api.paging import page_token, token_number, token_parts
+from amx_server.api.passing import Passing
 from amx_server.api.rpcs import Context, Rpcs, StreamedRpc, UnaryRpc
 from amx_server.api.scheduler_rpcs import SchedulerRpcs
 from amx_server.api.status import abort
@@ -117,8 +118,12 @@ class _EventQueue:
 class EngineService:
     """One method per RPC. Errors are AmxErrors until the last moment, then google.rpc.Status."""
 
-    def __init__(self, engine: Engine, authenticate: Callable[[Context], Identity]) -> None:
+    def __init__(
+        self, engine: Engine, authenticate: Callable[[Context], Identity], passing: Passing | None = None
+    ) -> None:
+        """passing: how calls get to the engines that share the address; None: there is one."""
         self._engine = engine
+        self._passing = passing
         self._authenticate = authenticate
         self._parts: tuple[Rpcs, ...] = (MemoryRpcs(engine), LifecycleRpcs(engine), SchedulerRpcs(engine))
 
@@ -179,6 +184,12 @@ class EngineService:
                     raise _unreadable(name)
                 identity = self._authenticate(context)
                 identity.require(permission, name)
+                if self._passing is not None and not identity.peer:
+
+                    def here(request: Any) -> Awaitable[ProtoMessage]:
+                        return call(request, identity, context)
+
+                    return await self._passing.unary(name, request, identity, context.time_remaining(), here)
                 return await call(request, identity, context)
             except AmxError as error:
                 self._engine.metrics.refuse(error.reason)
@@ -201,7 +212,14 @@ class EngineService:
                     raise _unreadable(name)
                 identity = self._authenticate(context)
                 identity.require(permission, name)
-                async for part in call(request, identity, context):
+                parts = call(request, identity, context)
+                if self._passing is not None and not identity.peer:
+
+                    def here(request: Any) -> AsyncIterator[ProtoMessage]:
+                        return call(request, identity, context)
+
+                    parts = self._passing.stream(name, request, identity, context.time_remaining(), here)
+                async for part in parts:
                     yield part
             except AmxError as error:
                 self._engine.metrics.refuse(error.reason)

@@ -15,6 +15,7 @@ from amx.v1 import engine_pb2, link_pb2
 from amx_server.api.engine_service import EngineService
 from amx_server.api.http import HttpServer
 from amx_server.api.link_service import LinkService
+from amx_server.api.passing import Passing
 from amx_server.cluster.trust import PeerTrust
 from amx_server.core import errors
 from amx_server.core.config import EngineConfig
@@ -43,6 +44,7 @@ class Server:
         self._config = config
         self._trust = trust
         self._shared = shared
+        self._passing = Passing(engine.shard) if engine.shard is not None else None
         self._authenticator = Authenticator(config)
         self._server: grpc.aio.Server | None = None
         self._http: HttpServer | None = None
@@ -69,7 +71,7 @@ class Server:
         server.add_generic_rpc_handlers(
             (
                 LinkService(self._engine, self._identify).handler(),
-                EngineService(self._engine, self._identify).handler(),
+                EngineService(self._engine, self._identify, self._passing).handler(),
             )
         )
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
@@ -142,6 +144,8 @@ class Server:
             await self._http.__aexit__(None, None, None)
         if self._server is not None:
             await self._server.stop(grace=0.5)
+        if self._passing is not None:
+            await self._passing.close()
         self._stopped.set()
 
     async def wait_stopped(self) -> None:

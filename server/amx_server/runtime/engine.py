@@ -88,7 +88,7 @@ class Engine:
         """store: instead of the configured one; entered and left by the engine. ticking: False with a manual clock:
         time passes only in `tick`. shard: its place among several engines of one address; None: it is alone.
         """
-        self._shard = shard
+        self.shard = shard
         self.config = config or EngineConfig()
         self.clock: Clock = clock or SystemClock()
         self.log = log or EngineLog(self.config.logging, clock=self.clock)
@@ -191,8 +191,8 @@ class Engine:
             self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry, self.waits
         )
         self.engines: Engines | None = None
-        if self._shard is not None:
-            self._share(self._shard)
+        if self.shard is not None:
+            self._share(self.shard)
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
         self.monitor = PressureMonitor(
             self.acceptance.admission,
@@ -303,7 +303,7 @@ class Engine:
 
     def endpoints(self, over_socket: bool) -> list[str]:
         """Where the engines of this address are, for a peer that came over a Unix socket or TCP; empty: only here."""
-        return self._shard.endpoints(over_socket) if self._shard is not None else []
+        return self.shard.endpoints(over_socket) if self.shard is not None else []
 
     async def drain(self, deadline: float) -> bool:
         """Takes no new work, tells every link to leave, and waits up to `deadline` seconds for what runs.
@@ -352,7 +352,10 @@ class Engine:
         return engine_pb2.GetEngineResponse(
             version=VERSION,
             uptime_ms=int((self.clock.monotonic() - self._started_at) * 1000),
-            links=sum(session.namespace.name == namespace for session in self.links.sessions.values()),
+            links=sum(
+                session.namespace.name == namespace and not session.identity.peer
+                for session in self.links.sessions.values()
+            ),
             agents=len(agents),
             instances=sum(len(agent.instances) for agent in agents),
             queued_messages=sum(agent.queued for agent in agents),

@@ -1,0 +1,91 @@
+"""Answers of several engines to one question, made into one: numbers add up, what is the same thing is told once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import Message
+
+# What tells two entries of a list apart; lists of other messages are put one behind the other.
+_KEYS: dict[str, tuple[str, ...]] = {
+    "AgentInfo": ("definition.name",),
+    "AgentVersionInfo": ("version",),
+    "MemoryTier": ("name",),
+    "MemoryOwner": ("namespace", "agent"),
+    "SupervisorInfo": ("agent",),
+    "AllocationShare": ("namespace", "agent"),
+    "WaitCount": ("reason",),
+}
+# Numbers of which each engine knows the whole, or of which the largest says most.
+_LARGEST = frozenset(
+    {
+        "GetEngineResponse.uptime_ms",
+        "GetEngineResponse.links",
+        "GetEngineResponse.agents",
+        "AgentVersionInfo.links",
+        "AllocationShare.weight",
+        "GetSchedulerResponse.pressure",
+        "CollectMemoryResponse.progress",
+        "VerifyMemoryResponse.progress",
+    }
+)
+# Parts of a whole that has as many wholes as engines.
+_AVERAGE = frozenset({"AllocationShare.used"})
+# Definitions and settings are the same everywhere.
+_SAME = frozenset({"AgentInfo.definition", "SupervisorInfo.policy"})
+# Texts that differ from engine to engine and are all told.
+_JOINED = frozenset({"GetEngineResponse.storage"})
+_TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
+
+
+def merge(answers: list[Any]) -> Any:
+    """One answer out of several of one kind; the first is changed and returned."""
+    whole = answers[0]
+    for answer in answers[1:]:
+        _add(whole, answer, len(answers))
+    return whole
+
+
+def _add(whole: Message, part: Message, count: int) -> None:
+    kind = whole.DESCRIPTOR.name
+    for field, value in part.ListFields():
+        name = f"{kind}.{field.name}"
+        if name in _SAME and whole.HasField(field.name):
+            continue
+        if field.is_repeated:
+            _extend(getattr(whole, field.name), value, field, count)
+        elif field.message_type is not None:
+            _add(getattr(whole, field.name), value, count)
+        elif field.type in _TEXTS:
+            own = getattr(whole, field.name)
+            if not own or (name in _JOINED and value not in own):
+                setattr(whole, field.name, f"{own}; {value}" if own else value)
+        elif field.type == FieldDescriptor.TYPE_BOOL or name in _LARGEST or field.enum_type is not None:
+            setattr(whole, field.name, max(getattr(whole, field.name), value))
+        else:
+            setattr(whole, field.name, getattr(whole, field.name) + (value / count if name in _AVERAGE else value))
+
+
+def _extend(whole: Any, parts: Any, field: FieldDescriptor, count: int) -> None:
+    keys = _KEYS.get(field.message_type.name) if field.message_type is not None else None
+    if keys is None:
+        whole.extend(parts)
+        return
+    known = {_key(entry, keys): entry for entry in whole}
+    for entry in parts:
+        same = known.get(_key(entry, keys))
+        if same is None:
+            whole.append(entry)
+        else:
+            _add(same, entry, count)
+
+
+def _key(entry: Any, keys: tuple[str, ...]) -> tuple[Any, ...]:
+    values = []
+    for key in keys:
+        value = entry
+        for name in key.split("."):
+            value = getattr(value, name)
+        values.append(value)
+    return tuple(values)
