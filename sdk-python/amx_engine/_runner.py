@@ -350,10 +350,16 @@ class Runner:
     def _drive(self, run: Run) -> Generator[Any, Any, Any]:
         """What the runner task awaits in place of the handler's coroutine, which runs in its own context variables."""
         enter, step, throw = run.variables.run, run.coroutine.send, run.coroutine.throw
+        turns = self.services.turns
+        turn: asyncio.Future[None] | None = None
         yielded = run.yielded
         while True:
             try:
                 value = yield yielded
+                if turns is not None:
+                    turn = turns.ready(run)
+                    if turn is not None:
+                        yield from turn
             except BaseException as exc:
                 started = monotonic()
                 try:
@@ -366,6 +372,10 @@ class Runner:
                     yielded = enter(step, value)
                 except StopIteration as stop:
                     return stop.value
+                finally:
+                    if turn is not None and turns is not None:
+                        turns.ran(run, monotonic() - started)
+                        turn = None
             if monotonic() - started > BLOCKING_SECONDS:
                 self._warn_blocking(run, monotonic() - started)
 

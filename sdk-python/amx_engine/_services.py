@@ -66,8 +66,16 @@ class Content(Protocol):
         ...
 
 
-Turn = Callable[["Run"], "asyncio.Future[None] | None"]
-"""Asked each time a suspended handler could go on. None: at once. A future: when it is done."""
+class Turns(Protocol):
+    """Whose turn it is among the handlers of this process."""
+
+    def ready(self, run: Run) -> asyncio.Future[None] | None:
+        """Asked each time a suspended handler could go on. None: at once. A future: when it is done."""
+        ...
+
+    def ran(self, run: Run, seconds: float) -> None:
+        """The step that waited for the future of `ready` has taken so long."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,12 +83,12 @@ class Services:
     """What the engine lends; each is optional.
 
     io, content: make what `context.io` and `context.content` are, once an invocation, when first asked for.
-    turn: whose turn it is among the handlers of this process.
+    turns: whose turn it is among the handlers of this process.
     """
 
     io: Callable[[Context], Io] | None = None
     content: Callable[[Context], Content] | None = None
-    turn: Turn | None = None
+    turns: Turns | None = None
 
 
 NO_SERVICES = Services()

@@ -441,6 +441,9 @@ class SchedulerConfig(_Section):
     processes: int | None = Field(default=None, ge=0, le=1024)
     """Helper processes for loaded agents with a handler whose `execution` is `process`; none: one for each core but
     one, at least one. 0: such handlers run on threads of the engine's process."""
+    block_warning: Duration = 0.1
+    """Seconds for which a handler in the engine's process, or the engine itself, may keep the event loop from turning
+    before the log names who does; 0: nobody looks."""
 
 
 class EngineConfig(_Section):

@@ -47,8 +47,10 @@ from amx_server.runtime.scheduling.metrics import allocation_metrics
 from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
 from amx_server.runtime.scheduling.overview import SchedulerOverview
 from amx_server.runtime.scheduling.pressure import Level
+from amx_server.runtime.scheduling.steps import Steps
 from amx_server.runtime.scheduling.supervision import Supervision
 from amx_server.runtime.scheduling.waits import IoWaits, Waits
+from amx_server.runtime.scheduling.watchdog import Watchdog
 from amx_server.runtime.timers import Timers
 from amx_server.runtime.topics import TopicIndex
 from amx_server.security.identity import ANONYMOUS, Identity
@@ -139,6 +141,7 @@ class Engine:
         self._timers.at(self._started_at + self.config.links.resume_window, self._stop_waiting_for_workers)
         self._started = True
         if self._ticking:
+            self._stack.enter_context(self.watchdog)
             self._ticker = asyncio.create_task(self._tick_forever())
         log.info("engine_started", version=VERSION, storage=self.store.location, generation=self.store.generation)
         return self
@@ -151,6 +154,7 @@ class Engine:
         }
         self._quotas = Quotas(limits.pop(""), limits)
         self.waits = Waits()
+        self.steps = Steps()
         self.metrics.wait_durations = {str(reason): held for reason, held in self.waits.seconds.items()}
         self._timers = Timers()
         counters = self.metrics.counters
@@ -216,7 +220,8 @@ class Engine:
         self.scheduler = SchedulerOverview(self.monitor.pressure, self.acceptance.admission, self.allocator, self.waits)
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
-        self.metrics.sources.append(partial(io_metrics, self.io))
+        self.watchdog = Watchdog(config.scheduler.block_warning)
+        self.metrics.sources += (partial(io_metrics, self.io), self.steps.metrics, self.watchdog.metrics)
 
     def _share(self, shard: Shard) -> None:
         """Makes this engine one of several: numbers that the others do not use, and what they own goes to them."""

@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 
 def services(engine: Engine, namespace: str = "default") -> Services:
     """What `engine` lends agents of `namespace`; for the EmbeddedConnector that their link goes through."""
-    return Services(io=partial(InvocationIo, engine.io, namespace))
+    agents = engine.namespace(namespace).agents
+    turns = engine.steps.of(namespace, lambda agent: agents[agent].share)
+    return Services(io=partial(InvocationIo, engine.io, namespace), turns=turns)
 
 
 class InvocationIo:

@@ -36,3 +36,23 @@ class Share:
         self.used += cost
         if self.parent is not None:
             self.parent.used += cost
+
+
+class Account(Share):
+    """What a share has used of something else: its weight, an account of its own."""
+
+    __slots__ = ("_of",)
+
+    def __init__(self, share: Share, parent: Share | None = None) -> None:
+        self._of = share
+        self.parent = parent
+        self.used = 0.0
+
+    @property
+    def weight(self) -> float:
+        """That of the share."""
+        return self._of.weight
+
+    @weight.setter
+    def weight(self, weight: float) -> None:
+        self._of.weight = weight
