@@ -141,9 +141,13 @@ class EngineProcess(Process):
         entry: tuple[str, ...] = ("-m", "amx_server.cli"),
         environment: Mapping[str, str] = {},
         workers: int = 0,
+        load: str = "",
     ) -> None:
-        """workers: engine processes that share the address; 0: the process itself is the engine."""
+        """workers: engine processes that share the address; 0: the process itself is the engine. load: a module in the
+        folder whose agents it hosts.
+        """
         self.workers = workers
+        self.load = ["--load", load] if load else []
         self.data = (data or folder).resolve()
         self.entry = entry
         self.settings = [f"storage.path={self.data / 'amx.db'}", "http.port=0", *settings]
@@ -155,7 +159,7 @@ class EngineProcess(Process):
     def launch(self) -> None:
         settings = [part for setting in (f"grpc.port={self.port}", *self.settings) for part in ("--set", setting)]
         workers = ["--workers", str(self.workers)] if self.workers else []
-        self.arguments = [*self.entry, "serve", *workers, *settings]
+        self.arguments = [*self.entry, "serve", *workers, *self.load, *settings]
         super().launch()
 
     def start(self) -> EngineProcess:
