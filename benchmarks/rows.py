@@ -10,7 +10,7 @@ Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances",
     "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
     "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
-    "content_pause", "typescript",
+    "content_pause", "typescript", "engines",
 ]  # fmt: skip
 Figure = Literal[
     "rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes", "overhead_us", "pause_p999_ms", "ratio"
@@ -217,6 +217,16 @@ ROWS: tuple[Row, ...] = (
         300,
         _INSTANCES,
         "hibernated_bytes",
+    ),
+    Row(
+        "engines_2",
+        "engines",
+        "requests with 2 engine processes over those with 1",
+        "x",
+        "higher",
+        1.6,
+        Load("engines", 1024),
+        "ratio",
     ),
     # A model takes a second or more, so a thousand agents make some 700 calls a second: at 60 us each that is 4 % of a
     # core. A thousand who wait for one answer have it within 20 ms, and nobody else waits 10 ms for that.

@@ -98,6 +98,11 @@ class RunningAmx(Running):
             async with Child("content_store", argv, self._directory, self._environment) as content:
                 figures = await content.ask("measure", what=load.kind.removeprefix("content_"), **window)
                 return dict(figures)
+        if load.kind == "engines":
+            argv = [sys.executable, "-m", "benchmarks.engines"]
+            async with Child("engines", argv, self._directory, self._environment) as engines:
+                figures = await engines.ask("measure", **window)
+                return dict(figures)
         if load.kind == "publish":
             return await self._publish(load, window)
         if load.kind == "typescript":
