@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pytest
 
 from amx.v1 import common_pb2, link_pb2
+from amx_server.runtime.engine import Engine
 from amx_server.runtime.scheduling.pressure import HOLD_SECONDS, Level
 from amx_server.runtime.scheduling.sensors import memory_limit, own_bytes
 from tests.engine.link_driver import DURABLE, VOLATILE, Rig, agent, configured, message, running, value_memory
@@ -255,3 +258,12 @@ async def test_refused_volatile_message_of_an_effect_is_logged_not_lost_silently
         assert await sdk.result(call) == "done"
         events = [entry.event for entry in rig.engine.log.recent(20, "warning")]
         assert events == ["pressure_changed", "emitted_message_refused"]
+
+
+async def test_engine_notices_by_itself_that_its_loop_is_late() -> None:
+    config = configured(admission={"loop_delay": "5ms", "memory": 0}, storage={"path": ":memory:"})
+    async with Engine(config) as engine, asyncio.timeout(30):
+        while engine.monitor.pressure.level == Level.NORMAL:
+            time.sleep(0.05)  # noqa: ASYNC251 - it is what makes the loop late
+            await asyncio.sleep(0)
+        assert engine.monitor.pressure.because.startswith("event loop: at least ")

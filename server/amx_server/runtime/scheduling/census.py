@@ -27,7 +27,8 @@ if TYPE_CHECKING:
     from amx_server.runtime.namespaces import Namespace
 
 _PER_STEP = 500  # agents, handlers that run, or instances: about half a millisecond
-_MAX_USAGES = 1_000  # agents in one snapshot, those with most to do
+_BUSY_COST = 10  # an agent that has something to do takes as long as so many others
+_MAX_USAGES = 500  # agents in one snapshot, those with most to do
 _MAX_POOLS = 1_000
 _MAX_MOVABLE = 1_000  # idle instances remembered per link
 _NAMES = 3  # agents of a pool that are named
@@ -51,6 +52,7 @@ class _PoolRecord:
         "instances",
         "movable",
         "names",
+        "namespace",
         "ready",
         "size",
         "utilisation",
@@ -59,11 +61,12 @@ class _PoolRecord:
     def __init__(self) -> None:
         self.utilisation = -1.0  # not known yet
         self.calm_since: float | None = None
-        self.begin(0, ())
+        self.begin("", ())
 
-    def begin(self, index: int, hosts: tuple[LinkSession, ...]) -> None:
-        self.index = index
+    def begin(self, namespace: str, hosts: tuple[LinkSession, ...]) -> None:
+        self.namespace = namespace
         self.hosts = hosts
+        self.index = -1  # in the snapshot; -1: nothing is to do there so far
         self.agents: list[Agent] = []  # that are awake
         self.names: list[str] = []  # the first few
         self.size = 0  # agents in all
@@ -155,43 +158,43 @@ class Census:
         usages: list[tuple[Usage, Agent]] = []
         records, self._records = self._records, {}
         pools, self._pools = self._pools, {}
-        agents = [agent for namespace in self._namespaces() for agent in namespace.agents.values()]
-        for few in _chunks(agents):
-            for agent in few:
-                pool = self._enter_pool(agent, pools)
-                if pool is not None and (agent.instances or agent in running):
-                    usage = self._usage(agent, pool, running.get(agent), records.get(agent), now)
-                    if usage.ready or usage.running or usage.used:
-                        usages.append((usage, agent))
-                elif agent in records:
-                    self._records[agent] = records[agent]
-            if len(usages) > 2 * _MAX_USAGES:
-                usages = nlargest(_MAX_USAGES, usages, key=_to_do)
-            yield
-        for found in self._pools.values():
-            if _lopsided(found.hosts):
-                yield from _count_idle(found)
-        usages = nlargest(_MAX_USAGES, usages, key=_to_do)
-        busy = {usage.pool for usage, _ in usages}
+        seen: list[_PoolRecord] = []  # those that agents with something to do are in
+        looked = 0
+        for agent in [agent for namespace in self._namespaces() for agent in namespace.agents.values()]:
+            pool = self._enter_pool(agent, pools)
+            if pool is not None and (agent.instances or agent in running):
+                if pool.index < 0:
+                    pool.index = len(seen)
+                    seen.append(pool)
+                usage = self._usage(agent, pool, running.get(agent), records.get(agent), now)
+                if usage.ready or usage.running or usage.used:
+                    usages.append((usage, agent))
+                looked += _BUSY_COST
+            elif agent in records:
+                self._records[agent] = records[agent]
+            looked += 1
+            if looked >= _PER_STEP:
+                looked = 0
+                yield
+                if len(usages) > 2 * _MAX_USAGES:
+                    usages = nlargest(_MAX_USAGES, usages, key=_to_do)
+        yield
+        for pool in self._pools.values():
+            if _lopsided(pool.hosts):
+                yield from _count_idle(pool)
+        rest = [pool for pool in self._pools.values() if pool.index < 0 and len(pool.hosts) > 1]
         described: list[Pool] = []
-        position: dict[int, int] = {}
-        for keys in _chunks(list(self._pools)):
-            for key in keys:
-                pool = self._pools[key]
-                seen = _described(pool, key[0], now)
-                if pool.index in busy or (len(described) < _MAX_POOLS and (seen.ready or len(seen.links) > 1)):
-                    position[pool.index] = len(described)
-                    described.append(seen)
+        for some_pools in _chunks((seen + rest)[: max(len(seen), _MAX_POOLS)]):
+            described += [_described(pool, now) for pool in some_pools]
             yield
-        self.movable = {link.link_id: idle for pool in self._pools.values() for link, idle in pool.movable.items()}
+        usages = nlargest(_MAX_USAGES, usages, key=_to_do)
+        self.movable = {link.link_id: idle for pool in seen for link, idle in pool.movable.items()}
         self.shares = {(usage.namespace, usage.agent): agent.share for usage, agent in usages}
         self.shares.update({(usage.namespace, ""): agent.namespace.share for usage, agent in usages})
         self.snapshot = Snapshot(
-            now,
-            tuple(replace(usage, pool=position[usage.pool]) for usage, _ in usages),
-            tuple(described),
-            weights=self._namespace_weights,
+            now, tuple(usage for usage, _ in usages), tuple(described), weights=self._namespace_weights
         )
+        yield  # whoever acts on it does so in a step of its own
 
     def _enter_pool(self, agent: Agent, before: Mapping[PoolKey, _PoolRecord]) -> _PoolRecord | None:
         hosts = agent.active.hosts if agent.active is not None else ()
@@ -201,7 +204,7 @@ class Census:
         pool = self._pools.get(key)
         if pool is None:
             pool = before.get(key) or _PoolRecord()
-            pool.begin(len(self._pools), tuple(hosts))
+            pool.begin(agent.namespace.name, tuple(hosts))
             self._pools[key] = pool
         pool.name(agent.name)
         if agent.instances:
@@ -246,12 +249,12 @@ def _to_do(entry: tuple[Usage, Agent]) -> tuple[int, int, float, str, str]:
     return usage.ready, usage.running, usage.used, usage.namespace, usage.agent
 
 
-def _described(pool: _PoolRecord, namespace: str, now: float) -> Pool:
+def _described(pool: _PoolRecord, now: float) -> Pool:
     links = tuple(
         LinkUse(host.link_id, max(0, host.credit), host.in_flight, pool.idle.get(host, 0)) for host in pool.hosts
     )
     names = tuple(pool.names)
-    described = Pool(namespace, names, links, 0.0, pool.ready, pool.instances, more=pool.size - len(names))
+    described = Pool(pool.namespace, names, links, 0.0, pool.ready, pool.instances, more=pool.size - len(names))
     taken = min(1.0, described.in_flight / described.slots) if described.slots else 1.0
     known = pool.utilisation if pool.utilisation >= 0 else taken
     pool.utilisation = known + _SMOOTHING * (taken - known)
