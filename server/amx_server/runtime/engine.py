@@ -35,6 +35,7 @@ from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.operations import Operations
 from amx_server.runtime.outbound import io_manager, provider
 from amx_server.runtime.placement import Placement
+from amx_server.runtime.population import Population
 from amx_server.runtime.queries import Queries
 from amx_server.runtime.quotas import QuotaLimits, Quotas
 from amx_server.runtime.registry import Registry
@@ -197,6 +198,7 @@ class Engine:
         self.engines: Engines | None = None
         if self.shard is not None:
             self._share(self.shard)
+        self.population = Population(config, clock, store, self.placement, self.dispatcher)
         self._hibernation = Hibernation(config, clock, store, self.placement, counters)
         self.monitor = PressureMonitor(
             self.acceptance.admission,

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from amx_engine._errors import AmxError as AgentError
 from amx_engine._services import Services
-from amx_server.core.errors import AmxError
+from amx_server.core.errors import AmxError, invalid
 from amx_server.inference.io import IoManager, Operation, Provider, Stream, Waiter
+from amx_server.memory.content import Chains, ContentStore
 
 if TYPE_CHECKING:
     from amx_engine._context import Context
@@ -22,9 +23,10 @@ if TYPE_CHECKING:
 
 def services(engine: Engine, namespace: str = "default") -> Services:
     """What `engine` lends agents of `namespace`; for the EmbeddedConnector that their link goes through."""
+    content = LentContent(engine.content)
     agents = engine.namespace(namespace).agents
     turns = engine.steps.of(namespace, lambda agent: agents[agent].share)
-    return Services(io=partial(InvocationIo, engine.io, namespace), turns=turns)
+    return Services(io=partial(InvocationIo, engine.io, namespace), content=lambda _: content, turns=turns)
 
 
 class InvocationIo:
@@ -91,6 +93,60 @@ class InvocationStream:
     def result(self) -> Any:
         """The whole answer. Raises RuntimeError before the last part was read."""
         return self._stream.result
+
+
+class LentContent:
+    """`context.content`: the content store, with addresses as memory values have them."""
+
+    __slots__ = ("_chains", "_store")
+
+    def __init__(self, store: ContentStore) -> None:
+        self._store = store
+        self._chains = Chains(store)
+
+    def put(self, data: bytes) -> str:
+        """Stores `data` once; returns its address."""
+        try:
+            return _name(self._store.put(data))
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+    def get(self, address: str) -> bytes:
+        """The bytes at an address."""
+        try:
+            return self._store.get(_address(address))
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+    def append(self, conversation: str, message: bytes) -> str:
+        """The address of a conversation (empty: a new one) with one more message."""
+        try:
+            return _name(self._chains.append(_address(conversation) if conversation else None, message))
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+    def messages(self, conversation: str, last: int = 0) -> list[bytes]:
+        """The messages of a conversation, oldest first; the newest `last` only, if that is given."""
+        try:
+            return self._chains.messages(_address(conversation) if conversation else None, last)
+        except AmxError as error:
+            raise _agents_error(error) from error.__cause__
+
+
+def _name(address: bytes) -> str:
+    return "content:" + address.hex()
+
+
+def _address(name: str) -> bytes:
+    if len(name) == 72 and name.startswith("content:"):
+        try:
+            return bytes.fromhex(name[8:])
+        except ValueError:
+            pass
+    raise invalid(
+        "CONTENT_ADDRESS_INVALID",
+        f"{name[:100]!r} is no address of content; give what put or append returned (content: and 64 hex digits)",
+    )
 
 
 @contextmanager

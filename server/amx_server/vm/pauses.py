@@ -1,0 +1,55 @@
+"""How long the event loop keeps others waiting: a task that wants to run every millisecond, and how late it is."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from types import TracebackType
+from typing import Self
+
+_BEAT_SECONDS = 0.001
+_RESOLUTION = 10_000  # classes a second: 0.1 ms
+_CLASSES = 20_000  # up to two seconds; what is longer counts as that
+
+
+class Pauses:
+    """An async context manager; counts while entered."""
+
+    def __init__(self) -> None:
+        self._late = [0] * _CLASSES
+        self._beats = 0
+        self.longest = 0.0
+        """Seconds of the longest pause."""
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._watch())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._task is not None
+        self._task.cancel()
+
+    async def _watch(self) -> None:
+        clock, sleep = time.perf_counter, asyncio.sleep
+        while True:
+            due = clock() + _BEAT_SECONDS
+            await sleep(_BEAT_SECONDS)
+            self.count(clock() - due)
+
+    def count(self, late: float) -> None:
+        """One beat that came so many seconds late."""
+        self._late[min(_CLASSES - 1, max(0, int(late * _RESOLUTION)))] += 1
+        self._beats += 1
+        self.longest = max(self.longest, late)
+
+    def quantile(self, share: float) -> float:
+        """Seconds by which this share of the beats was late, at most."""
+        left = self._beats * share
+        for number, beats in enumerate(self._late):
+            left -= beats
+            if left <= 0 and self._beats:
+                return (number + 1) / _RESOLUTION
+        return 0.0
