@@ -22,6 +22,7 @@ from amx_server.cli.schedules import app as schedules
 from amx_server.cli.serve import add_to as add_serve
 from amx_server.cli.status import add_to as add_status
 from amx_server.cli.supervisors import add_to as add_supervisors
+from amx_server.cli.vm import add_to as add_vm
 
 _EPILOG = "Exit codes: " + "; ".join(f"{code} {text}" for code, text in EXIT_CODES.items()) + "."
 
@@ -67,6 +68,7 @@ app.add_typer(scheduler, name="scheduler")
 app.add_typer(dead_letters, name="dead-letters")
 add_logs(app)
 add_status(app)
+add_vm(app)
 add_doctor(app)
 
 

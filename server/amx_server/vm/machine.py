@@ -84,6 +84,7 @@ class Machine:
         self._config = EngineConfig.model_validate(
             {
                 "storage": {"path": str(Path(options.folder) / "vm.db"), "cache_bytes": 8 << 20},
+                "memory": {"budget": options.memory},
                 "io": {"cache_bytes": 0, "providers": {PROVIDER: model}},
                 "logging": {"level": "warning"},
             }
