@@ -86,7 +86,7 @@ class Machine:
                 "storage": {"path": str(Path(options.folder) / "vm.db"), "cache_bytes": 8 << 20},
                 "memory": {"budget": options.memory},
                 "io": {"cache_bytes": 0, "providers": {PROVIDER: model}},
-                "logging": {"level": "warning"},
+                "logging": {"level": "error"},
             }
         )
         self.engine = Engine(self._config)

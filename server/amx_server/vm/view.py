@@ -39,9 +39,7 @@ def lines(state: State) -> list[str]:
     return [
         _row("Agents running", f"{report.agents:,}"),
         _row("Memory usage", f"{size(state.memory.pss)} ({saved}{packed})"),
-        _row(
-            "Content", f"{report.objects:,} objects, {size(report.retained)} referred to, {size(plain)} kept{on_disk}"
-        ),
+        _row("Content", f"{report.objects:,} objects; {held}"),
         _row("Active agents", f"{report.active:,}  ({waiting or 'none'} waiting)"),
         _row("Requests/sec", f"{report.rate:,.0f}"),
         _row("Avg latency", f"{report.latency * 1000:,.0f} ms (of the model)"),
