@@ -14,7 +14,7 @@ SDK = ROOT / "sdk-python" / "amx_engine"
 
 # From the top to the bottom. A package imports from its own row and from rows below it.
 LAYERS = (
-    ("cli", "api", "__main__"),
+    ("cli", "api", "vm", "__main__"),
     ("sessions", "twins", "inference", "runtime"),
     ("memory", "security", "cluster"),
     ("storage", "telemetry"),

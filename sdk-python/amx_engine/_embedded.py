@@ -45,7 +45,6 @@ class EmbeddedProcess:
             from amx_server.core.config import EngineConfig, LoggingConfig
             from amx_server.runtime.engine import Engine
             from amx_server.runtime.services import services
-            from amx_server.storage import open_store
         except ImportError as error:
             raise AmxError(
                 FAILED_PRECONDITION,
@@ -55,7 +54,8 @@ class EmbeddedProcess:
             ) from error
         location = ":memory:" if self._data_dir is None else str(Path(self._data_dir) / "amx.db")
         config = self._config or EngineConfig(logging=LoggingConfig(level="warning"))
-        engine = Engine(config, self._clock, store=open_store(location), ticking=self._ticking)
+        storage = config.storage.model_copy(update={"path": location})
+        engine = Engine(config.model_copy(update={"storage": storage}), self._clock, ticking=self._ticking)
         await engine.__aenter__()
         self.engine = engine
         return EmbeddedConnector(engine.open_link, services=services(engine))

@@ -37,6 +37,11 @@ class RunningMachine:
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
 
+    @property
+    def pid(self) -> int:
+        """Of its process."""
+        return self._process.pid
+
     def stop(self) -> None:
         """Tells it to end; its last state still comes."""
         with suppress(ProcessLookupError):
