@@ -24,7 +24,7 @@ AGENTS = '''
 import asyncio
 from datetime import timedelta
 
-from amx_engine import Agent, AmxError, Child, Supervisor, handler, memory, scheduled, subscribe
+from amx_engine import Agent, AmxError, Child, Context, Supervisor, handler, memory, scheduled, subscribe
 
 
 @Agent(version="1.2.0", groups=["clerks"], labels={"tier": "gold"})
@@ -57,6 +57,10 @@ class Clerk:
     @handler
     async def wait(self) -> None:
         await asyncio.sleep(3600)
+
+    @handler
+    async def ask(self, other: str, context: Context) -> None:
+        await context.request("Clerk", key=other, handler="wait")
 
     @handler
     async def refuse(self) -> None:

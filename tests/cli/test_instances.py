@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import uuid
 
 import pytest
@@ -98,3 +99,18 @@ def test_supervisors_show_their_children_restarts_and_reasons(amx: Amx) -> None:
     assert table.startswith("Manager: rest_for_one, 3 restarts within 5s; 2 so far, gave up 0 times\n")
     assert "HANDLER_FAILED" in table
     assert amx("instances", "describe", "Clerk/supervised", "--json").json["supervisor"] == "Manager"
+
+
+def test_instance_says_what_it_waits_for(amx: Amx, clerk: str) -> None:
+    other = f"{clerk}-2"
+    text = json.dumps(other.partition("/")[2])
+    asked = amx("send", clerk, text, "--handler", "ask", "--json").json["message_id"]
+    running = ("instances", "list", "--state", "running", "--limit", "0", "--json")
+    until(lambda: other in {found["instance"] for found in amx(*running).json}, f"{other} at work")
+    (wait,) = amx("instances", "describe", clerk, "--json").json["waits"]
+    assert (wait["reason"], wait["detail"]) == ("message", other)
+    assert f"message ({other}) for " in amx("instances", "describe", clerk).out
+    listed = amx("instances", "list", "--agent", "Clerk", "--limit", "0").out
+    (line,) = [line for line in listed.splitlines() if line.startswith(f"{clerk} ")]
+    assert line.split()[-1] == "message"
+    assert amx("invocations", "cancel", asked).code == 0

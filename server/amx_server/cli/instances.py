@@ -35,7 +35,7 @@ def list_instances(
         output.json(instances)
         return
     output.table(
-        ("INSTANCE", "STATE", "QUEUED", "LINK", "MEMORY", "IDLE"),
+        ("INSTANCE", "STATE", "QUEUED", "LINK", "MEMORY", "IDLE", "WAITS FOR"),
         (
             (
                 found["instance"],
@@ -44,6 +44,7 @@ def list_instances(
                 found["link_id"],
                 size(found["memory_bytes"]),
                 duration(found["idle_ms"]),
+                ", ".join(dict.fromkeys(wait["reason"] for wait in found["waits"])),
             )
             for found in instances
         ),
@@ -71,10 +72,16 @@ def describe_instance(session: Session, instance: Instance) -> None:
             "epoch": found["epoch"],
             "memory": f"{size(found['memory_bytes'])}, version {found['memory_version']}",
             "idle": duration(found["idle_ms"]),
+            "waits for": ", ".join(map(_wait, found["waits"])),
             "suspended": found["suspended_because"],
             "supervisor": found["supervisor"],
         }
     )
+
+
+def _wait(wait: dict[str, Any]) -> str:
+    what = f"{wait['reason']} ({wait['detail']})" if wait["detail"] else wait["reason"]
+    return f"{what} for {duration(wait['for_ms'])}"
 
 
 @engine_command(app, "spawn")

@@ -219,10 +219,12 @@ class Engine:
             levers={"rebalance": IdleMoves(census, self.placement, self.links.link)},
         )
         self.metrics.sources.append(partial(allocation_metrics, self.allocator))
-        self.scheduler = SchedulerOverview(self.monitor.pressure, self.acceptance.admission, self.allocator, self.waits)
+        self.watchdog = Watchdog(config.scheduler.block_warning)
+        self.scheduler = SchedulerOverview(
+            self.monitor.pressure, self.acceptance.admission, self.allocator, self.waits, self.watchdog
+        )
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
-        self.watchdog = Watchdog(config.scheduler.block_warning)
         self.metrics.sources += (partial(io_metrics, self.io), self.steps.metrics, self.watchdog.metrics)
 
     def _share(self, shard: Shard) -> None:

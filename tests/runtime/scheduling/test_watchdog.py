@@ -92,20 +92,23 @@ async def test_handler_in_the_engines_process_that_blocks_is_named_while_it_does
         async def add(self, message: Message) -> None:
             if waits_first:
                 await asyncio.sleep(0)
-            spin(lambda: bool(lines("loop_blocked")))  # goes on until it has been named
+            spin(lambda: any(line["agent"] for line in lines("loop_blocked")))  # goes on until it has been named
 
     async with Engine(config, store=open_store(":memory:"), log=log) as engine:
         link = Link(EmbeddedConnector(engine.open_link, services=services(engine)), [HostedAgent.of(Cart)])
         await link.open(PATIENCE_SECONDS)
         await link.request(message_pb2.Message(agent="Cart", key="7", handler="add"))
         async with asyncio.timeout(PATIENCE_SECONDS):
-            while not engine.watchdog.blocks:
+            while ("Cart", "add") not in engine.watchdog.counts:
                 await asyncio.sleep(0.001)
         await link.close(0.0)
-    (named,) = lines("loop_blocked")
+    (named,) = [line for line in lines("loop_blocked") if line["agent"]]
     assert (named["agent"], named["key"], named["handler"]) == ("Cart", "7", "add")
     assert "test_watchdog.py" in named["place"]
-    block = engine.watchdog.blocks[0]
+    (shown,) = [b for b in engine.scheduler.describe(engine.namespace("default")).blocks if b.instance]
+    assert (shown.instance, shown.handler, shown.place) == ("Cart/7", "add", named["place"]) and shown.for_ms >= 50
+    assert not any(b.instance for b in engine.scheduler.describe(engine.namespace("tenant")).blocks)
+    block = next(block for block in engine.watchdog.blocks if block.instance)
     assert (block.instance, block.handler) == ("Cart/7", "add") and block.seconds >= 0.05
     assert ("Cart", "add") in engine.watchdog.counts and lines("loop_free")
     assert 'amx_loop_blocks_total{agent_name="Cart",handler_name="add"} 1.0' in engine.render_metrics("")[1].decode()

@@ -11,6 +11,7 @@ from amx_server.runtime.scheduling.admission import Admission
 from amx_server.runtime.scheduling.allocator import Allocator, Recorded
 from amx_server.runtime.scheduling.pressure import Pressure
 from amx_server.runtime.scheduling.waits import Waits
+from amx_server.runtime.scheduling.watchdog import Watchdog
 
 if TYPE_CHECKING:
     from amx_server.runtime.namespaces import Namespace
@@ -22,11 +23,14 @@ MAX_SHARES = 1_000
 class SchedulerOverview:
     """Describes one engine's scheduler."""
 
-    def __init__(self, pressure: Pressure, admission: Admission, allocator: Allocator, waits: Waits) -> None:
+    def __init__(
+        self, pressure: Pressure, admission: Admission, allocator: Allocator, waits: Waits, watchdog: Watchdog
+    ) -> None:
         self._pressure = pressure
         self._admission = admission
         self._allocator = allocator
         self._waits = waits
+        self._watchdog = watchdog
 
     def describe(self, namespace: Namespace) -> engine_pb2.GetSchedulerResponse:
         """As one namespace sees it: its own agents and waits, decisions about it and about all."""
@@ -47,6 +51,15 @@ class SchedulerOverview:
         for reason, count in self._waits.by_reason(namespace).items():
             number = engine_pb2.WaitReason.Value(f"WAIT_REASON_{reason.name}")
             response.waits.add(reason=number, instances=count)
+        for block in tuple(self._watchdog.blocks):
+            if block.namespace in ("", namespace.name):
+                response.blocks.add(
+                    at_ms=block.at_ms,
+                    for_ms=int(block.seconds * 1000),
+                    instance=block.instance,
+                    handler=block.handler,
+                    place=block.place,
+                )
         return response
 
     def _readings(self) -> list[engine_pb2.PressureReading]:

@@ -143,11 +143,11 @@ class Steps:
 class NamespaceSteps:
     """What the SDK asks (`amx_engine._services.Turns`) for the agents of one namespace."""
 
-    __slots__ = ("_namespace", "_share", "_steps")
+    __slots__ = ("_share", "_steps", "namespace")
 
     def __init__(self, steps: Steps, namespace: str, share: Callable[[str], Share]) -> None:
         self._steps = steps
-        self._namespace = namespace
+        self.namespace = namespace
         self._share = share
 
     def ready(self, run: Run) -> asyncio.Future[None] | None:
@@ -155,8 +155,8 @@ class NamespaceSteps:
         steps = self._steps
         if steps.now() < steps.until:
             return None
-        return steps.later(self._namespace, run.activation.agent.name, int(run.message.priority), self._share)
+        return steps.later(self.namespace, run.activation.agent.name, int(run.message.priority), self._share)
 
     def ran(self, run: Run, seconds: float) -> None:
         """Called by the SDK after a step that had to wait for its turn."""
-        self._steps.ran(self._namespace, run.activation.agent.name, seconds)
+        self._steps.ran(self.namespace, run.activation.agent.name, seconds)

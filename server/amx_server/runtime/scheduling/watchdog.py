@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from contextvars import copy_context
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import monotonic, time
 from types import FrameType
 from typing import Any
@@ -37,12 +37,14 @@ class Block:
     """One time that the loop stood still.
 
     at_ms: when it began: milliseconds since the Unix epoch, UTC. seconds: how long it was, to within a beat.
-    instance, handler: `agent/key` and the handler that ran; empty: the engine itself. place: `file:line in function`,
-    the innermost frame that is neither library nor machinery, as it was when the limit was passed.
+    namespace, instance, handler: whose step it was: `agent/key` and its handler; empty: the engine itself.
+    place: `file:line in function`, the innermost frame that is neither library nor machinery, as it was when the limit
+    was passed.
     """
 
     at_ms: int
     seconds: float
+    namespace: str
     instance: str
     handler: str
     place: str
@@ -142,14 +144,16 @@ class Watchdog:
 
     def _look(self, seconds: float) -> Block:
         frame = sys._current_frames().get(self._watched)
-        instance, handler = _who(frame)
-        block = Block(int((time() - seconds) * 1000), seconds, instance, handler, _where(frame, bool(instance)))
+        namespace, instance, handler = _who(frame)
+        block = Block(
+            int((time() - seconds) * 1000), seconds, namespace, instance, handler, _where(frame, bool(instance))
+        )
         agent, _, key = instance.partition("/")
         log.warning("loop_blocked", agent=agent, key=key, handler=handler, place=block.place, seconds=round(seconds, 3))
         return block
 
     def _ended(self, found: Block, seconds: float) -> None:
-        block = Block(found.at_ms, seconds, found.instance, found.handler, found.place)
+        block = replace(found, seconds=seconds)
         agent, _, key = block.instance.partition("/")
         name = (agent, block.handler)
         self.counts[name] = self.counts.get(name, 0) + 1
@@ -160,17 +164,17 @@ class Watchdog:
             self._told(block)
 
 
-def _who(frame: FrameType | None) -> tuple[str, str]:
-    """(`agent/key`, handler) of the step that the frame is in; empty if it is in none."""
+def _who(frame: FrameType | None) -> tuple[str, str, str]:
+    """(namespace, `agent/key`, handler) of the step that the frame is in; empty if it is in none."""
     while frame is not None:
         if frame.f_code.co_filename.endswith(_RUNNER) and "run" in frame.f_code.co_varnames:
             run: Any = frame.f_locals.get("run")
-            source = getattr(run, "source", "")
-            if source:
-                instance, _, handler = str(source).rpartition("#")
-                return (instance, handler) if instance else (str(source), "")
+            if run is not None:
+                instance, _, handler = run.source.rpartition("#")
+                namespace = getattr(run.runner.services.turns, "namespace", "")
+                return namespace, instance or handler, handler if instance else ""
         frame = frame.f_back
-    return "", ""
+    return "", "", ""
 
 
 def _where(frame: FrameType | None, in_step: bool) -> str:
