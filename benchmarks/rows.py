@@ -7,7 +7,7 @@ from typing import Literal
 
 Better = Literal["higher", "lower"]
 Kind = Literal[
-    "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances",
+    "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances", "crash_loops",
     "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
     "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
     "content_pause", "typescript", "engines",
@@ -226,6 +226,16 @@ ROWS: tuple[Row, ...] = (
         "higher",
         1.6,
         Load("engines", 1024),
+        "ratio",
+    ),
+    Row(
+        "crash_loops",
+        "instances",
+        "10,000 agents, a quarter crash in loops: throughput of the rest to that before",
+        "x",
+        "higher",
+        0.9,
+        Load("crash_loops", 10_000),
         "ratio",
     ),
     # A model takes a second or more, so a thousand agents make some 700 calls a second: at 60 us each that is 4 % of a

@@ -88,6 +88,10 @@ class RunningAmx(Running):
                 figures: Figures = await instances.ask("measure", instances=count)
                 return figures
         window = {"warmup_s": warmup_s, "seconds": seconds}
+        if load.kind == "crash_loops":
+            argv = [sys.executable, "-m", "benchmarks.crash_loops"]
+            async with Child("crash_loops", argv, self._directory, self._environment) as neighbours:
+                return dict(await neighbours.ask("measure", agents=load.in_flight, **window))
         if load.kind.startswith("io_"):
             argv = [sys.executable, "-m", "benchmarks.io_manager"]
             async with Child("io_manager", argv, self._directory, self._environment) as manager:

@@ -1,0 +1,158 @@
+"""What agents that crash in loops cost those that do not: their throughput with and without such neighbours.
+
+Runs in a process of its own, with the real engine and links in memory instead of sockets. Every agent always has one
+request under way, asked again at once when it is answered. A supervisor restarts those that fail.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from tempfile import TemporaryDirectory
+
+from amx.v1 import agent_pb2, link_pb2
+from amx_server.core.config import load_config
+from amx_server.runtime.engine import Engine
+from amx_server.runtime.links import LinkConnection
+from benchmarks import child
+from benchmarks.load import Figures, payloads
+
+AGENT = "Worker"
+SLOTS = 256  # handlers that may run at a time
+FRAME_ITEMS = 100
+_CONTENT = payloads(1)[0]
+
+
+class _Peer:
+    """One end of a link that sends what is asked of it, some items in each frame."""
+
+    def __init__(self, connection: LinkConnection) -> None:
+        self._connection = connection
+        self._sent = 0
+        self._received = 0
+
+    async def say_hello(self, link_id: str, agents: list[agent_pb2.AgentDefinition]) -> None:
+        hello = link_pb2.Hello(link_id=link_id, protocol_min=1, protocol_max=1, agents=agents, credit=SLOTS)
+        self._connection.feed(link_pb2.LinkFrame(items=[link_pb2.LinkItem(hello=hello)]).SerializeToString())
+        await self.hear()
+
+    async def say(self, items: list[link_pb2.LinkItem]) -> None:
+        for start in range(0, len(items), FRAME_ITEMS):
+            self._sent += 1
+            frame = link_pb2.LinkFrame(items=items[start : start + FRAME_ITEMS], seq=self._sent, ack=self._received)
+            self._connection.feed(frame.SerializeToString())
+            await asyncio.sleep(0)  # in turns, or ten thousand answers would come as one wave
+
+    async def hear(self) -> list[link_pb2.LinkItem]:
+        data = await self._connection.next_frame()
+        if data is None:
+            raise RuntimeError(f"the engine closed the link: {self._connection.error}")
+        frame = link_pb2.LinkFrame.FromString(data)
+        self._received = frame.seq or self._received
+        return list(frame.items)
+
+
+class _Neighbours:
+    """The agents, some of which crash once they are told to. answered: requests of those that never do."""
+
+    def __init__(self, worker: _Peer, client: _Peer, agents: int) -> None:
+        self._worker = worker
+        self._client = client
+        self._bad = {f"k{number}" for number in range(0, agents, 4)}
+        self._keys = [f"k{number}" for number in range(agents)]
+        self._asked: dict[int, str] = {}
+        self._calls = 0
+        self.crashing = False
+        self.answered = 0
+        self.crashes = 0
+
+    async def begin(self) -> None:
+        await self._client.say([self._request(key) for key in self._keys])
+
+    def _request(self, key: str) -> link_pb2.LinkItem:
+        self._calls += 1
+        self._asked[self._calls] = key
+        item = link_pb2.LinkItem(id=self._calls)
+        message = item.call.request
+        item.call.timeout_ms = 3_600_000
+        message.agent, message.key, message.handler = AGENT, key, "work"
+        message.payload.data = _CONTENT
+        return item
+
+    async def work(self) -> None:
+        while True:
+            completions = []
+            for item in await self._worker.hear():
+                if not item.HasField("invoke"):
+                    continue
+                done = link_pb2.LinkItem(id=item.id)
+                done.complete.attempt, done.complete.epoch = item.invoke.attempt, item.invoke.epoch
+                if self.crashing and item.invoke.message.key in self._bad:
+                    self.crashes += 1
+                    done.complete.failure.code, done.complete.failure.reason = 13, "CRASHED"
+                else:
+                    done.complete.result.data = _CONTENT
+                completions.append(done)
+            await self._worker.say(completions)
+
+    async def ask(self) -> None:
+        while True:
+            again = []
+            for item in await self._client.hear():
+                if not item.HasField("reply"):
+                    continue
+                key = self._asked.pop(item.id)
+                if key not in self._bad:
+                    if item.reply.result.data != _CONTENT:
+                        raise RuntimeError(f"an agent that does not crash failed: {item.reply}")
+                    self.answered += 1
+                again.append(self._request(key))
+            await self._client.say(again)
+
+    async def rate(self, seconds: float) -> float:
+        """Requests answered a second, of those that never crash."""
+        before, started = self.answered, time.perf_counter()
+        await asyncio.sleep(seconds)
+        return (self.answered - before) / (time.perf_counter() - started)
+
+
+async def measure(agents: int, warmup_s: float, seconds: float) -> Figures:
+    """ratio: throughput of the agents that never crash, while a quarter of all crash in loops, to that before."""
+    supervised = agent_pb2.AgentDefinition(name=AGENT, version="1.0.0")
+    supervised.handlers.add(name="work")
+    supervisor = agent_pb2.AgentDefinition(name="Supervisor", version="1.0.0")
+    supervisor.handlers.add(name="status")
+    supervisor.supervisor.children.add(agent=AGENT, key="*")
+    with TemporaryDirectory(prefix="bench-crashes-") as directory:
+        changes = {
+            "storage.path": f"{directory}/amx.db",
+            "logging.level": "error",
+            "limits.max_calls_in_flight": str(agents),
+            "admission.enabled": "false",  # 10,000 callers in one process make it late; that is not the question here
+        }
+        async with Engine(load_config(None, changes)) as engine:
+            worker, client = _Peer(engine.open_link()), _Peer(engine.open_link())
+            await worker.say_hello("worker", [supervised, supervisor])
+            await client.say_hello("client", [])
+            neighbours = _Neighbours(worker, client, agents)
+            tasks = [asyncio.create_task(neighbours.work()), asyncio.create_task(neighbours.ask())]
+            await neighbours.begin()
+            await neighbours.rate(warmup_s)
+            undisturbed = await neighbours.rate(seconds)
+            neighbours.crashing = True
+            beside_crashes = await neighbours.rate(seconds)
+            for task in tasks:
+                if task.done():
+                    task.result()  # raises what ended it
+                task.cancel()
+            if not neighbours.crashes:
+                raise RuntimeError("nothing crashed")
+    return {"ratio": beside_crashes / undisturbed, "rate": beside_crashes}
+
+
+async def _main() -> None:
+    await child.obey({"measure": measure})
+
+
+if __name__ == "__main__":
+    asyncio.run(_main())
