@@ -334,7 +334,11 @@ async def test_fork_that_the_store_refuses_changes_nothing_and_can_be_repeated()
             raise full()
 
         store.fork_memory = refuse  # type: ignore[attr-defined]
+        await change(sdk, memory_pb2.MemoryChange(name="light", clear=True), key="b")
         assert await refused(fork(rig, "a", "b")) == "STORAGE_FULL"
+        instance = rig.instance("cart", "b")
+        assert instance is not None and instance.memory is not None
+        assert instance.memory.version == 1
         del store.fork_memory
         assert await seen(sdk, "b") is None
         assert await fork(rig, "a", "b") == 1

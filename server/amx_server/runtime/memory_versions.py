@@ -170,8 +170,9 @@ class MemoryVersions:
         return (await asyncio.shield(forking)).source_version
 
     def _forked(self, instance: Instance, forking: asyncio.Future[StoredFork]) -> None:
-        forking.exception()  # it is the caller's; one who has gone does not want it
-        self._placement.void_memory(instance)  # it is read again, with what it has inherited
+        # Asking for the exception also tells asyncio that nobody else has to: the caller may have gone.
+        if not forking.cancelled() and forking.exception() is None:
+            self._placement.void_memory(instance)  # it is read again, with what it has inherited
         self._dispatcher.release(instance)
 
     async def restore(
