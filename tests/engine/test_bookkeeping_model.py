@@ -14,6 +14,7 @@ from amx.v1 import agent_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.core.clock import ManualClock
 from amx_server.runtime.engine import Engine
 from amx_server.runtime.links import LinkSession
+from amx_server.runtime.scheduling.waits import WaitReason
 from amx_server.storage import open_store
 from tests.engine.failing_store import FailingStore, everything, nothing
 from tests.engine.link_driver import DURABLE, Rig, Sdk, Work, agent, configured, failure, put, value_memory
@@ -258,6 +259,27 @@ class Bookkeeping(RuleBasedStateMachine):
             queued += waiting
         assert queued == self.rig.engine.dispatcher.queued == namespace.quota.waiting
 
+    @invariant()
+    def waits_are_counted(self) -> None:
+        if hasattr(self, "rig"):
+            agents = self.rig.engine.namespace("default").agents.values()
+            counts = self.rig.engine.waits.counts
+            assert counts[WaitReason.LINK] == sum(len(known.ready) for known in agents)
+            assert all(count >= 0 for count in counts.values())
+
+    @invariant()
+    def nobody_waits_beside_a_free_slot(self) -> None:
+        if not hasattr(self, "rig"):
+            return
+        for known in self.rig.engine.namespace("default").agents.values():
+            hosts = known.active.hosts if known.active is not None else []
+            free = [host for host in hosts if host.accepting and host.in_flight < host.credit]
+            for one in known.instances.values():
+                if one.mailbox is None or one.running is not None or one.delivering or one.loading or one.operations:
+                    continue
+                usable = [host for host in free if host is one.link] if one.concurrent else free
+                assert not usable, f"{one.address} waits, and {len(usable)} links have credit"
+
     def teardown(self) -> None:
         try:
             if hasattr(self, "rig"):
@@ -298,10 +320,12 @@ class Bookkeeping(RuleBasedStateMachine):
         open_calls = [call for call in self.calls if call not in self.client.replies]
         namespace = self.rig.engine.namespace("default")
         dispatcher = self.rig.engine.dispatcher
+        waits = dict(self.rig.engine.waits.counts)
         left = [instance for known in namespace.agents.values() for instance in known.instances.values()]
         await self.rig.engine.__aexit__()
         assert not open_calls, f"without an outcome: {open_calls}"
         assert not namespace.durable
+        assert not any(waits.values()), f"waits that never ended: {waits}"
         assert not left, f"does not sleep: {[(i.address, i.running, i.delivering, i.concurrent) for i in left]}"
         assert dispatcher.queued == namespace.quota.waiting == self.rig.engine.placement.instances == 0
         assert len(dispatcher.deadlines) == 0

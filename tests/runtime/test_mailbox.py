@@ -1,4 +1,4 @@
-"""Mailbox and ReadyQueue: order inside a priority, precedence between priorities, nobody starves."""
+"""Mailbox: order inside a priority, precedence between priorities, nobody starves."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from hypothesis import given
 from hypothesis import strategies as st
 
-from amx_server.runtime.mailbox import LEVELS, PATIENCE, Mailbox, ReadyQueue
+from amx_server.runtime.mailbox import LEVELS, PATIENCE, Mailbox
 
 PRIORITIES = st.integers(1, LEVELS)
 # A number pushes an item at that priority, None pops one.
@@ -99,46 +99,3 @@ def test_mailbox_empty_again_holds_nothing() -> None:
         pass
     assert sys.getsizeof(mailbox) < 100
     assert all(getattr(mailbox, name) in (None, 0, 3) for name in ("_only", "_levels", "_passed"))
-
-
-@given(st.lists(st.tuples(st.sampled_from(["push", "pop", "discard"]), st.integers(0, 9), PRIORITIES), max_size=200))
-def test_ready_queue_behaves_like_a_list_without_repeats(steps: list[tuple[str, int, int]]) -> None:
-    queue: ReadyQueue[int] = ReadyQueue()
-    waiting: dict[int, list[int]] = {p: [] for p in range(1, LEVELS + 1)}
-
-    def level_of(item: int) -> int | None:
-        return next((p for p, items in waiting.items() if item in items), None)
-
-    for action, item, priority in steps:
-        at = level_of(item)
-        if action == "push":
-            assert queue.push(item, priority) == (at is None)
-            if at is None:
-                waiting[priority].append(item)
-            elif priority < at:
-                waiting[at].remove(item)
-                waiting[priority].append(item)
-        elif action == "discard":
-            assert queue.discard(item) == (at is not None)
-            if at is not None:
-                waiting[at].remove(item)
-        else:
-            popped = queue.pop()
-            if popped is None:
-                assert not any(waiting.values())
-            else:
-                found = level_of(popped)
-                assert found is not None and waiting[found].pop(0) == popped
-        assert list(queue) == [i for p in sorted(waiting) for i in waiting[p]]
-        assert len(queue) == sum(map(len, waiting.values()))
-        assert all((i in queue) == (level_of(i) is not None) for i in range(10))
-
-
-def test_ready_queue_does_not_starve() -> None:
-    queue: ReadyQueue[str] = ReadyQueue()
-    queue.push("patient", 5)
-    popped = []
-    while "patient" not in popped:
-        queue.push("urgent", 1)
-        popped.append(queue.pop())
-    assert len(popped) == PATIENCE + 1

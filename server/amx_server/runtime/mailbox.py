@@ -1,4 +1,4 @@
-"""Queues with five priorities: `Mailbox` (what waits at one instance), `ReadyQueue` (instances that wait for credit).
+"""A queue with five priorities: `Mailbox`, what waits at one instance.
 
 Strict priority, first in first out inside a priority, and no starvation: a priority that was passed over
 `PATIENCE` times in a row is served once before the others. No bounds here; see quotas and definitions.
@@ -6,7 +6,7 @@ Strict priority, first in first out inside a priority, and no starvation: a prio
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Collection, Hashable, Iterator, Sequence
 from typing import Generic, TypeVar
 
@@ -126,67 +126,3 @@ class Mailbox(Generic[T]):
         # Levels stay until all are empty: going back to one deque earlier would forget who was passed over.
         if not any(self._in_use()):
             self._only = self._levels = self._passed = None
-
-
-class ReadyQueue(Generic[H]):
-    """Like Mailbox, but holds each item at most once and finds it by its hash. For instances waiting for credit."""
-
-    __slots__ = ("_levels", "_passed", "_priorities")
-
-    def __init__(self) -> None:
-        self._levels: list[OrderedDict[H, None]] = [OrderedDict() for _ in range(LEVELS)]
-        self._passed = [0] * LEVELS
-        self._priorities: dict[H, int] = {}
-
-    def push(self, item: H, priority: int) -> bool:
-        """Queues `item`, or moves it up if it waits at a less urgent priority. Returns whether it was not queued."""
-        queued = self._priorities.get(item)
-        if queued is not None:
-            if priority < queued:
-                self._take(item, queued)
-                self._priorities[item] = priority
-                self._levels[priority - 1][item] = None
-            return False
-        self._priorities[item] = priority
-        self._levels[priority - 1][item] = None
-        return True
-
-    def pop(self) -> H | None:
-        """Removes and returns the next item; None if there is none."""
-        waiting = len(self._priorities)
-        if not waiting:
-            return None
-        levels = self._levels
-        served = _next_level(levels, self._passed)
-        if len(levels[served]) != waiting:
-            _count_turn(levels, self._passed, served)
-        else:
-            self._passed[served] = 0
-        item, _ = levels[served].popitem(last=False)
-        del self._priorities[item]
-        return item
-
-    def discard(self, item: H) -> bool:
-        """Takes `item` out in constant time. Returns whether it was there."""
-        queued = self._priorities.pop(item, None)
-        if queued is None:
-            return False
-        self._take(item, queued)
-        return True
-
-    def _take(self, item: H, priority: int) -> None:
-        level = self._levels[priority - 1]
-        del level[item]
-        if not level:
-            self._passed[priority - 1] = 0
-
-    def __contains__(self, item: object) -> bool:
-        return item in self._priorities
-
-    def __len__(self) -> int:
-        return len(self._priorities)
-
-    def __iter__(self) -> Iterator[H]:
-        """Items from the most urgent priority to the least, in order of arrival inside each."""
-        for level in self._levels:
-            yield from level

@@ -119,6 +119,37 @@ def test_rest_earns_no_credit() -> None:
     assert abs(served["r"] - served["b"]) <= 2
 
 
+def test_one_that_comes_late_or_back_starts_level_with_the_others() -> None:
+    queue: RunQueue[str] = RunQueue()
+    namespace = Share()
+    for name in "ab":
+        busy = lane(queue, Share(namespace))
+        for number in range(1_000):
+            busy.push(f"{name}{number}", 3, 0.0)
+    popped(queue, 1_000)
+    late = lane(queue, Share(namespace))
+    other_namespace = lane(queue)
+    for number in range(100):
+        late.push(f"l{number}", 3, 0.0)
+        other_namespace.push(f"o{number}", 3, 0.0)
+    served = Counter(item[0] for item in popped(queue, 120))
+    assert abs(served["o"] - 60) <= 2
+    assert max(abs(served[name] - 20) for name in "abl") <= 2
+
+
+@pytest.mark.parametrize("waiting", [(1, 5), (1, 4, 5), (1, 2, 3, 4, 5)])
+def test_priorities_that_wait_take_their_floor_and_no_more(waiting: tuple[int, ...]) -> None:
+    queue: RunQueue[str] = RunQueue()
+    agent = lane(queue)
+    for priority in waiting:
+        for number in range(1_000):
+            agent.push(f"{priority}-{number}", priority, 0.0)
+    served = Counter(int(item[0]) for item in popped(queue, 320))
+    for priority in waiting[1:]:
+        assert abs(served[priority] - 320 * FLOOR) <= 2
+    assert served[waiting[0]] >= 320 * (1 - (len(waiting) - 1) * FLOOR) - 2 * LEVELS
+
+
 def test_coming_back_at_once_after_each_turn_gains_nothing() -> None:
     queue: RunQueue[str] = RunQueue()
     namespace = Share()
