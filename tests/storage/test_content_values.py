@@ -220,7 +220,7 @@ async def test_missing_and_damaged_content_is_named_with_who_refers_to_it(tmp_pa
         holders = await store.holders([address_of(noise), address_of(OTHER)])
         assert Counter(holders[address_of(noise)]) == Counter(
             [
-                "memory 'a', entry '' of greeter/one in default, versions 1 to 1",
+                "memory 'a', entry '' of greeter/one in default, from version 1",
                 "memory 'b', entry '' of greeter/two in default",
                 "result of message m1 in default",
                 "definition of agent greeter 1 in default",

@@ -39,7 +39,9 @@ CREATE TEMP TABLE freed (
     id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, agent TEXT NOT NULL, size INTEGER NOT NULL, value BLOB NOT NULL
 );
 CREATE TEMP TRIGGER freed_first AFTER INSERT ON freed WHEN new.id = 1 BEGIN SELECT {_NOTE_FREED}(); END;
-CREATE TEMP TRIGGER memory_overwritten AFTER UPDATE OF value ON memory WHEN {_HOLDS} AND old.version >= new.version
+CREATE TEMP TRIGGER memory_overwritten AFTER UPDATE OF value ON memory
+    WHEN {_HOLDS} AND (old.version >= new.version OR NOT EXISTS (SELECT 1 FROM memory_versions
+        WHERE namespace = old.namespace AND agent = old.agent AND key = old.key))
     BEGIN {_FREE_MEMORY}; END;
 CREATE TEMP TRIGGER history_overwritten AFTER UPDATE OF value ON memory_history WHEN {_HOLDS}
     BEGIN {_FREE_MEMORY}; END;
@@ -64,7 +66,7 @@ _HOLDERS: Final = f"""
     SELECT 'memory ''' || name || ''', entry ''' || entry || ''' of ' || agent || '/' || key || ' in ' || namespace
         AS holder, {_ADDRESS} AS address FROM memory WHERE {_HELD}
     UNION ALL SELECT 'memory ''' || name || ''', entry ''' || entry || ''' of ' || agent || '/' || key || ' in '
-        || namespace || ', versions ' || version || ' to ' || (until - 1), {_ADDRESS} FROM memory_history WHERE {_HELD}
+        || namespace || ', from version ' || version, {_ADDRESS} FROM memory_history WHERE {_HELD}
     UNION ALL SELECT 'result of message ' || message_id || ' in ' || namespace, outcome
         FROM messages WHERE outcome_size > 0
     UNION ALL SELECT 'definition of agent ' || name || ' ' || version || ' in ' || namespace, definition

@@ -1,15 +1,16 @@
 """Versions of memories in the SQLite store: reading as of one, snapshots, forks, forgetting.
 
-What a commit replaces goes to memory_history by the triggers of sqlite_writer.py. A row of it was there from its
-`version` on and not any more from `until` on. A fork is one row that names source and version; what it removed of what
-it inherits stands among its own rows with a size below zero.
+What a commit replaces goes to memory_history by the triggers of sqlite_writer.py, under the version that had it last:
+the memory at a version is what is still there, and the history of that version and all later ones, as far as it is
+not younger. To forget a version is to drop its history, or to pass it on to the one before. A fork is one row that
+names source and version; what it removed of what it inherits stands among its own rows with a size below zero.
 """
 
 # ruff: noqa: S608 - the SQL is put together from constants; values are always bound
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -155,8 +156,9 @@ def forgettable(
 class VersionWriter:
     """Changes to versions on the write connection. Each is part of a transaction that the caller makes."""
 
-    def __init__(self, db: apsw.Connection) -> None:
+    def __init__(self, db: apsw.Connection, ids: Iterator[int]) -> None:
         self._db = db
+        self._ids = ids
 
     def rows(
         self, columns: Sequence[str], blobs: Sequence[str], source: str, parameters: Sequence[apsw.SQLiteValue] = ()
@@ -211,9 +213,9 @@ class VersionWriter:
             (*target, fork.version, at_ms, fork.source_key, fork.source_version),
         )
         self._db.execute(
-            "INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes)"
-            " VALUES (?, ?, ?, ?, ?, '', 0)",
-            (*target, fork.version, at_ms),
+            "INSERT INTO memory_versions (namespace, agent, key, version, id, at_ms, message_id, changes)"
+            " VALUES (?, ?, ?, ?, ?, ?, '', 0)",
+            (*target, fork.version, next(self._ids), at_ms),
         )
         return fork
 
@@ -238,23 +240,33 @@ class VersionWriter:
         if not doomed:
             return Forgotten()
         listed = f"[{','.join(map(str, doomed))}]"
+        # (version to forget, its id, the version kept before it or NULL, the id of that)
         self._db.execute(
-            f"UPDATE memory_versions SET gap = 1 WHERE {_INSTANCE} AND version IN ("
-            "SELECT (SELECT max(k.version) FROM memory_versions k"
-            " WHERE k.namespace = ? AND k.agent = ? AND k.key = ? AND k.version < d.value) FROM json_each(?) d)",
-            (*instance, *instance, listed),
+            f"""CREATE TEMP TABLE doomed AS
+            SELECT d.version, d.id, k.version AS kept, k.id AS kept_id FROM memory_versions d
+            LEFT JOIN memory_versions k ON k.namespace = d.namespace AND k.agent = d.agent AND k.key = d.key
+                AND k.version = (SELECT max(version) FROM memory_versions WHERE {_INSTANCE} AND version < d.version
+                    AND version NOT IN (SELECT value FROM json_each(?)))
+            WHERE d.namespace = ? AND d.agent = ? AND d.key = ? AND d.version IN (SELECT value FROM json_each(?))""",
+            (*instance, listed, *instance, listed),
         )
         self._db.execute(
-            f"DELETE FROM memory_versions WHERE {_INSTANCE} AND version IN (SELECT value FROM json_each(?))",
-            (*instance, listed),
+            """DELETE FROM memory_history WHERE last IN (SELECT id FROM doomed)
+            AND version > (SELECT coalesce(kept, -1) FROM doomed WHERE id = last)"""
+        )
+        rows = self._db.changes()
+        self._db.execute(
+            """UPDATE memory_history SET last = (SELECT kept_id FROM doomed WHERE id = last)
+            WHERE last IN (SELECT id FROM doomed)"""
         )
         self._db.execute(
-            f"DELETE FROM memory_history WHERE {_INSTANCE} AND NOT EXISTS (SELECT 1 FROM memory_versions k"
-            " WHERE k.namespace = ? AND k.agent = ? AND k.key = ?"
-            " AND k.version >= memory_history.version AND k.version < memory_history.until)",
-            (*instance, *instance),
+            f"UPDATE memory_versions SET gap = 1 WHERE {_INSTANCE} AND version IN (SELECT kept FROM doomed)", instance
         )
-        return Forgotten(len(doomed), self._db.changes())
+        self._db.execute(
+            f"DELETE FROM memory_versions WHERE {_INSTANCE} AND version IN (SELECT version FROM doomed)", instance
+        )
+        self._db.execute("DROP TABLE temp.doomed")
+        return Forgotten(len(doomed), rows)
 
 
 def _held(reader: Rows, instance: Instance, version: int) -> tuple[int, int]:
@@ -279,11 +291,14 @@ def _held(reader: Rows, instance: Instance, version: int) -> tuple[int, int]:
 
 def _own_rows(reader: Rows, instance: Instance, version: int) -> list[list[Any]]:
     columns = ", ".join(_ROWS)
+    past = ", ".join(f"h.{column}" for column in _ROWS)
     return reader.rows(
         _ROWS,
         ("value",),
-        f"SELECT {columns}, value FROM memory WHERE {_INSTANCE} AND version <= ?"
-        f" UNION ALL SELECT {columns}, value FROM memory_history WHERE {_INSTANCE} AND version <= ? AND until > ?",
+        f"""
+        SELECT {columns}, value FROM memory WHERE {_INSTANCE} AND version <= ?
+        UNION ALL SELECT {past}, h.value FROM memory_versions v CROSS JOIN memory_history h ON h.last = v.id
+        WHERE v.namespace = ? AND v.agent = ? AND v.key = ? AND v.version >= ? AND h.version <= ?""",
         (*instance, version, *instance, version, version),
     )
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 import os
 import sys
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from typing import Final, TypeVar
 
 import apsw
@@ -48,6 +49,7 @@ _SUSPENSION_REMOVE: Final = 15
 _WIDTH: Final = 18
 _INSTANCE: Final = "namespace = new.p1 AND agent = new.p2 AND key = new.p3"
 _DUPLICATE: Final = "amx_duplicate"  # notes the number of a message whose id was taken; false
+_LATEST: Final = f"(SELECT id FROM memory_versions WHERE {_INSTANCE} ORDER BY version DESC LIMIT 1)"
 _MEMORY_ROW: Final = "namespace, agent, key, name, entry, value, expires_at_ms, version, used, size"
 
 
@@ -58,9 +60,9 @@ def _new(first: int, last: int) -> str:
 def _to_history(which: str, version: str) -> str:
     """Keeps rows of the present that go or are replaced, for the versions before; not if they are of that very one."""
     return f"""
-        INSERT INTO memory_history ({_MEMORY_ROW}, until)
-        SELECT {_MEMORY_ROW}, {version} FROM memory WHERE {which} AND version < {version}
-        ON CONFLICT DO UPDATE SET until = excluded.until, value = excluded.value, size = excluded.size,
+        INSERT INTO memory_history ({_MEMORY_ROW}, last)
+        SELECT {_MEMORY_ROW}, {_LATEST} AS last FROM memory WHERE {which} AND version < {version} AND last
+        ON CONFLICT DO UPDATE SET version = excluded.version, value = excluded.value, size = excluded.size,
             expires_at_ms = excluded.expires_at_ms, used = excluded.used;"""
 
 
@@ -68,7 +70,7 @@ def _give_up(which: str, version: str) -> str:
     """Before rows are deleted: notes the content of those that `_to_history` did not take over."""
     return f"""
         INSERT INTO freed (namespace, agent, size, value) SELECT namespace, agent, size, value FROM memory
-        WHERE {which} AND version >= {version} AND (size > 0 OR size = {REFERS});"""
+        WHERE {which} AND (version >= {version} OR {_LATEST} IS NULL) AND (size > 0 OR size = {REFERS});"""
 
 
 def _hide(entry: str, version: str, size: int) -> str:
@@ -106,8 +108,8 @@ _OPERATIONS: Final = {
         {_give_up(_NAME, "new.p5")} DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
     _MEMORY_TOUCH: f"UPDATE memory SET used = new.p6 WHERE {_ENTRY}",
     _MEMORY_VERSION: f"""
-        INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes)
-        VALUES ({_new(1, 7)}) ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, message_id = excluded.message_id,
+        INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes, id)
+        VALUES ({_new(1, 8)}) ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, message_id = excluded.message_id,
             changes = excluded.changes""",
     _SCHEDULE_PUT: f"""
         INSERT INTO schedules (namespace, agent, key, name, definition, next_run_at_ms, last_run_at_ms, paused,
@@ -205,7 +207,9 @@ class SqliteWriter:
             db.execute(_PREPARE)
             if blobs is not None:
                 blobs.reconcile(references(db))
-            self.versions = VersionWriter(db)
+            # An id never repeats, not even over restarts.
+            self._version_ids = count((self.generation << 40) + 1)
+            self.versions = VersionWriter(db, self._version_ids)
         except Exception as error:
             system_errno = self._db.system_errno if self._db else 0
             self.close()
@@ -226,11 +230,11 @@ class SqliteWriter:
         keeping = None
         if blobs is None:
             for commit in commits:
-                _append_rows(commit, parameters, _NEVER, None)
+                _append_rows(commit, parameters, self._version_ids, _NEVER, None)
         else:
             keeping = Keeping()
             for commit in commits:
-                _append_rows(commit, parameters, blobs.threshold, keeping)
+                _append_rows(commit, parameters, self._version_ids, blobs.threshold, keeping)
         if not parameters:
             return
         if self._full:
@@ -343,7 +347,13 @@ class SqliteWriter:
         return explain(error, self._path, system_errno)
 
 
-def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue], threshold: int, keeping: Keeping | None) -> None:
+def _append_rows(
+    commit: Commit,
+    rows: list[apsw.SQLiteValue],
+    version_ids: Iterator[int],
+    threshold: int,
+    keeping: Keeping | None,
+) -> None:
     """The commit's operations, in the order the Commit's fields promise. Runs for every message: plain and flat.
 
     keeping: gets values of at least `threshold` bytes, and texts that may be addresses; None: all stay in their rows.
@@ -400,8 +410,8 @@ def _append_rows(commit: Commit, rows: list[apsw.SQLiteValue], threshold: int, k
         rows += (_MEMORY_TOUCH, *touched)
         rows += _NOTHING[11]
     for version in commit.memory_version:
-        rows += (_MEMORY_VERSION, *version)
-        rows += _NOTHING[10]
+        rows += (_MEMORY_VERSION, *version, next(version_ids))
+        rows += _NOTHING[9]
     for unscheduled in commit.schedule_remove:
         rows += (_SCHEDULE_REMOVE, *unscheduled)
         rows += _NOTHING[13]
