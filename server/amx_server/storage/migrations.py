@@ -100,24 +100,37 @@ ALTER TABLE messages ADD COLUMN outcome_size INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE agents ADD COLUMN definition_size INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE memory ADD COLUMN size INTEGER NOT NULL DEFAULT 0;
 
+-- The versions of each instance are a chain, from the latest to the oldest that is kept. Commits append to it and to
+-- the history, whichever instance they are of: that is several times cheaper than to have them in order of instance.
 CREATE TABLE memory_versions (
+    id INTEGER PRIMARY KEY,
+    previous INTEGER NOT NULL, -- id of the version before; 0: none
     namespace TEXT NOT NULL,
     agent TEXT NOT NULL,
     key TEXT NOT NULL,
     version INTEGER NOT NULL,
-    id INTEGER NOT NULL, -- unique, and higher than those of earlier commits
     at_ms INTEGER NOT NULL,
     message_id TEXT NOT NULL,
     changes INTEGER NOT NULL,
-    gap INTEGER NOT NULL DEFAULT 0, -- versions that followed are forgotten
-    PRIMARY KEY (namespace, agent, key, version)
-) STRICT, WITHOUT ROWID;
+    gap INTEGER NOT NULL DEFAULT 0 -- versions that followed are forgotten
+) STRICT;
 INSERT INTO memory_versions
-    SELECT namespace, agent, key, max(version), row_number() OVER (), unixepoch() * 1000, '', sum(name <> ''), 0
+    SELECT row_number() OVER (), 0, namespace, agent, key, max(version), unixepoch() * 1000, '', sum(name <> ''), 0
     FROM memory GROUP BY namespace, agent, key;
 
+CREATE TABLE memory_heads (
+    namespace TEXT NOT NULL,
+    agent TEXT NOT NULL,
+    key TEXT NOT NULL,
+    id INTEGER NOT NULL, -- of the latest version
+    version INTEGER NOT NULL,
+    versions INTEGER NOT NULL, -- that are kept
+    oldest_ms INTEGER NOT NULL, -- when the oldest of them was committed
+    PRIMARY KEY (namespace, agent, key)
+) STRICT, WITHOUT ROWID;
+INSERT INTO memory_heads SELECT namespace, agent, key, id, version, 1, at_ms FROM memory_versions;
+
 -- What present memories do not have any more: there from `version` on, and last in the version whose id is `last`.
--- Commits append to it, whichever instance they are of: that is several times cheaper than to have it by instance.
 CREATE TABLE memory_history (
     last INTEGER NOT NULL,
     name TEXT NOT NULL,

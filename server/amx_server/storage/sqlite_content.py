@@ -40,7 +40,7 @@ CREATE TEMP TABLE freed (
 );
 CREATE TEMP TRIGGER freed_first AFTER INSERT ON freed WHEN new.id = 1 BEGIN SELECT {_NOTE_FREED}(); END;
 CREATE TEMP TRIGGER memory_overwritten AFTER UPDATE OF value ON memory
-    WHEN {_HOLDS} AND (old.version >= new.version OR NOT EXISTS (SELECT 1 FROM memory_versions
+    WHEN {_HOLDS} AND (old.version >= new.version OR NOT EXISTS (SELECT 1 FROM memory_heads
         WHERE namespace = old.namespace AND agent = old.agent AND key = old.key))
     BEGIN {_FREE_MEMORY}; END;
 CREATE TEMP TRIGGER history_overwritten AFTER UPDATE OF value ON memory_history WHEN {_HOLDS}

@@ -36,8 +36,8 @@ _MEMORY_STATEMENTS: Final = {
     size: f"WITH wanted (at, namespace, agent, key) AS (VALUES {','.join(['(?,?,?,?)'] * size)})"
     " SELECT at, name, entry, expires_at_ms, version, used, size, value"
     " FROM wanted CROSS JOIN memory USING (namespace, agent, key)"
-    " UNION ALL SELECT at, '', '', 0, (SELECT max(version) FROM memory_versions v WHERE (v.namespace, v.agent, v.key)"
-    " = (wanted.namespace, wanted.agent, wanted.key)) AS newest, 0, 0, x'' FROM wanted WHERE newest IS NOT NULL"
+    " UNION ALL SELECT at, '', '', 0, version, 0, 0, x'' FROM wanted CROSS JOIN memory_heads"
+    " USING (namespace, agent, key)"
     " UNION ALL SELECT at, '', '', 0, 0, 0, -1, x'' FROM wanted CROSS JOIN memory_forks USING (namespace, agent, key)"
     for size in _MEMORY_SIZES
 }

@@ -25,11 +25,17 @@ REMOVED: Final = -1  # size of a row that hides one inherited entry
 CLEARED: Final = -2  # of one that hides a whole memory
 EVERYTHING: Final = "*"  # entry id of such a row; no memory has such an entry
 
+_LATEST: Final = 1 << 62  # higher than every version
 _INSTANCE: Final = "namespace = ? AND agent = ? AND key = ?"
 _ROWS: Final = ("name", "entry", "expires_at_ms", "version", "used", "size")
-_NEEDED: Final = f"""
-    version IN (SELECT version FROM memory_snapshots WHERE {_INSTANCE})
-    OR version IN (SELECT source_version FROM memory_forks WHERE namespace = ? AND agent = ? AND source_key = ?)"""
+# The versions of an instance, latest first, down to the one that held at the bound version; 0: to the oldest.
+_CHAIN: Final = f"""
+    WITH RECURSIVE chain (id, previous, version, at_ms, message_id, changes, gap) AS (
+        SELECT id, previous, version, at_ms, message_id, changes, gap FROM memory_versions
+        WHERE id = (SELECT id FROM memory_heads WHERE {_INSTANCE})
+        UNION ALL SELECT v.id, v.previous, v.version, v.at_ms, v.message_id, v.changes, v.gap
+        FROM chain c CROSS JOIN memory_versions v ON v.id = c.previous WHERE c.version > ?
+    )"""
 
 
 class Rows(Protocol):
@@ -89,12 +95,12 @@ def versions_of(reader: Rows, instance: Instance, before: int, limit: int) -> li
     ):
         names.setdefault(version, []).append(name)
     columns = ("version", "at_ms", "message_id", "changes")
-    source = f"SELECT {', '.join(columns)} FROM memory_versions WHERE {_INSTANCE}"
-    parameters: tuple[str | int, ...] = instance
-    if before:
-        source += " AND version < ?"
-        parameters += (before,)
-    found = reader.rows(columns, (), f"{source} ORDER BY version DESC LIMIT ?", (*parameters, limit))
+    found = reader.rows(
+        columns,
+        (),
+        f"{_CHAIN} SELECT {', '.join(columns)} FROM chain WHERE version < ? LIMIT ?",
+        (*instance, 0, before or _LATEST, limit),
+    )
     return [
         StoredVersion(version, at_ms, message_id, changes, tuple(names.get(version, ())))
         for version, at_ms, message_id, changes in found
@@ -131,26 +137,18 @@ def counts(reader: Rows) -> VersionCounts:
 def forgettable(
     reader: Rows, before_ms: int, keep: int, after: Instance, limit: int
 ) -> tuple[list[Instance], Instance | None]:
-    """Instances among the next that may have versions to forget, and after whom to go on; None: there are no more.
-
-    limit: version rows to look at; at least one instance is looked at as a whole.
-    """
+    """Instances among the next `limit` that may have versions to forget, and after whom to go on; None: that is all."""
     columns = ("namespace", "agent", "key", "versions", "oldest_ms")
-    source = """
-        SELECT namespace, agent, key, count(*) AS versions, min(at_ms) AS oldest_ms FROM (
-            SELECT namespace, agent, key, at_ms FROM memory_versions WHERE (namespace, agent, key) > (?, ?, ?)
-            ORDER BY namespace, agent, key, version LIMIT ?
-        ) GROUP BY namespace, agent, key ORDER BY namespace, agent, key"""
+    source = f"""
+        SELECT {", ".join(columns)} FROM memory_heads WHERE (namespace, agent, key) > (?, ?, ?)
+        ORDER BY namespace, agent, key LIMIT ?"""
     found = reader.rows(columns, (), source, (*after, limit))
-    whole = sum(row[3] for row in found) < limit
-    if not whole and len(found) > 1:
-        found.pop()  # perhaps seen in part
     due = [
         (namespace, agent, key)
         for namespace, agent, key, versions, oldest_ms in found
         if versions > 1 and (versions > keep or oldest_ms < before_ms)
     ]
-    return due, None if whole else (found[-1][0], found[-1][1], found[-1][2])
+    return due, (found[-1][0], found[-1][1], found[-1][2]) if len(found) == limit else None
 
 
 class VersionWriter:
@@ -205,67 +203,66 @@ class VersionWriter:
                 "FORK_TARGET_EXISTS",
                 f"'{_address(target)}' remembers something already; fork to a key that is not in use",
             )
-        own = self._db.execute(f"SELECT coalesce(max(version), 0) + 1 FROM memory_versions WHERE {_INSTANCE}", target)
-        fork = StoredFork(int(own.get), at_ms, source[2], version)
+        own = self._db.execute(f"SELECT id, version FROM memory_heads WHERE {_INSTANCE}", target).fetchone()
+        previous, last = own or (0, 0)
+        fork = StoredFork(last + 1, at_ms, source[2], version)
         self._db.execute(
             "INSERT INTO memory_forks (namespace, agent, key, version, at_ms, source_key, source_version)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (*target, fork.version, at_ms, fork.source_key, fork.source_version),
         )
+        id = next(self._ids)
         self._db.execute(
-            "INSERT INTO memory_versions (namespace, agent, key, version, id, at_ms, message_id, changes)"
-            " VALUES (?, ?, ?, ?, ?, ?, '', 0)",
-            (*target, fork.version, next(self._ids), at_ms),
+            "INSERT INTO memory_versions (id, previous, namespace, agent, key, version, at_ms, message_id, changes)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, '', 0)",
+            (id, previous, *target, fork.version, at_ms),
+        )
+        self._db.execute(
+            "INSERT INTO memory_heads (namespace, agent, key, id, version, versions, oldest_ms)"
+            " VALUES (?, ?, ?, ?, ?, 1, ?)"
+            " ON CONFLICT DO UPDATE SET id = excluded.id, version = excluded.version, versions = versions + 1",
+            (*target, id, fork.version, at_ms),
         )
         return fork
 
     def forget(self, instance: Instance, before_ms: int, keep: int, limit: int) -> Forgotten:
         """Forgets up to `limit` versions of one instance, oldest first; fewer: there are no more."""
-        namespace, agent, key = instance
-        counted = self._db.execute(
-            f"""SELECT max(
-                coalesce((SELECT max(version) FROM memory_versions WHERE {_INSTANCE} AND at_ms < ?), 0),
-                coalesce((SELECT version FROM memory_versions WHERE {_INSTANCE}
-                    ORDER BY version DESC LIMIT 1 OFFSET ?), 0))""",
-            (*instance, before_ms, *instance, max(keep, 1) - 1),
-        ).get
-        doomed = [
-            int(version)
+        chain = self.rows(("id", "version", "at_ms"), (), f"{_CHAIN} SELECT * FROM chain", (*instance, 0))
+        needed = {
+            version
             for (version,) in self._db.execute(
-                f"SELECT version FROM memory_versions WHERE {_INSTANCE} AND version < ? AND NOT ({_NEEDED})"
-                " ORDER BY version LIMIT ?",
-                (*instance, counted, *instance, namespace, agent, key, limit),
+                f"""SELECT version FROM memory_snapshots WHERE {_INSTANCE} UNION SELECT source_version
+                FROM memory_forks WHERE namespace = ? AND agent = ? AND source_key = ?""",
+                (*instance, *instance),
             )
-        ]
+        }
+        doomed = {
+            id
+            for at, (id, version, _) in enumerate(chain)
+            if at and (at >= keep or chain[at - 1][2] < before_ms) and version not in needed
+        }
+        doomed = set([id for id, _, _ in reversed(chain) if id in doomed][:limit])
         if not doomed:
             return Forgotten()
-        listed = f"[{','.join(map(str, doomed))}]"
-        # (version to forget, its id, the version kept before it or NULL, the id of that)
+        rows = 0
+        kept_id, kept = 0, -1  # the version before that stays
+        oldest_ms = 0
+        for at in range(len(chain) - 1, -1, -1):  # from the oldest on
+            id, version, at_ms = chain[at]
+            if id not in doomed:
+                kept_id, kept, oldest_ms = id, version, oldest_ms or at_ms
+                continue
+            self._db.execute("DELETE FROM memory_history WHERE last = ? AND version > ?", (id, kept))
+            rows += self._db.changes()
+            if kept_id:
+                self._db.execute("UPDATE memory_history SET last = ? WHERE last = ?", (kept_id, id))
+                self._db.execute("UPDATE memory_versions SET gap = 1 WHERE id = ?", (kept_id,))
+            self._db.execute("DELETE FROM memory_versions WHERE id = ?", (id,))
+            self._db.execute("UPDATE memory_versions SET previous = ? WHERE id = ?", (kept_id, chain[at - 1][0]))
         self._db.execute(
-            f"""CREATE TEMP TABLE doomed AS
-            SELECT d.version, d.id, k.version AS kept, k.id AS kept_id FROM memory_versions d
-            LEFT JOIN memory_versions k ON k.namespace = d.namespace AND k.agent = d.agent AND k.key = d.key
-                AND k.version = (SELECT max(version) FROM memory_versions WHERE {_INSTANCE} AND version < d.version
-                    AND version NOT IN (SELECT value FROM json_each(?)))
-            WHERE d.namespace = ? AND d.agent = ? AND d.key = ? AND d.version IN (SELECT value FROM json_each(?))""",
-            (*instance, listed, *instance, listed),
+            f"UPDATE memory_heads SET versions = versions - ?, oldest_ms = ? WHERE {_INSTANCE}",
+            (len(doomed), oldest_ms, *instance),
         )
-        self._db.execute(
-            """DELETE FROM memory_history WHERE last IN (SELECT id FROM doomed)
-            AND version > (SELECT coalesce(kept, -1) FROM doomed WHERE id = last)"""
-        )
-        rows = self._db.changes()
-        self._db.execute(
-            """UPDATE memory_history SET last = (SELECT kept_id FROM doomed WHERE id = last)
-            WHERE last IN (SELECT id FROM doomed)"""
-        )
-        self._db.execute(
-            f"UPDATE memory_versions SET gap = 1 WHERE {_INSTANCE} AND version IN (SELECT kept FROM doomed)", instance
-        )
-        self._db.execute(
-            f"DELETE FROM memory_versions WHERE {_INSTANCE} AND version IN (SELECT version FROM doomed)", instance
-        )
-        self._db.execute("DROP TABLE temp.doomed")
         return Forgotten(len(doomed), rows)
 
 
@@ -274,9 +271,8 @@ def _held(reader: Rows, instance: Instance, version: int) -> tuple[int, int]:
     found = reader.rows(
         ("version", "at_ms", "gap"),
         (),
-        f"SELECT version, at_ms, gap FROM memory_versions WHERE {_INSTANCE} AND (? = 0 OR version <= ?)"
-        " ORDER BY version DESC LIMIT 1",
-        (*instance, version, version),
+        f"{_CHAIN} SELECT * FROM chain WHERE version <= ? LIMIT 1",
+        (*instance, version or _LATEST, version or _LATEST),
     )
     if not found or (found[0][2] and found[0][0] != version and version):
         asked = f"version {version}" if version else "version"
@@ -291,14 +287,13 @@ def _held(reader: Rows, instance: Instance, version: int) -> tuple[int, int]:
 
 def _own_rows(reader: Rows, instance: Instance, version: int) -> list[list[Any]]:
     columns = ", ".join(_ROWS)
-    past = ", ".join(f"h.{column}" for column in _ROWS)
     return reader.rows(
         _ROWS,
         ("value",),
-        f"""
+        f"""{_CHAIN}
         SELECT {columns}, value FROM memory WHERE {_INSTANCE} AND version <= ?
-        UNION ALL SELECT {past}, h.value FROM memory_versions v CROSS JOIN memory_history h ON h.last = v.id
-        WHERE v.namespace = ? AND v.agent = ? AND v.key = ? AND v.version >= ? AND h.version <= ?""",
+        UNION ALL SELECT {columns}, value FROM (SELECT h.* FROM chain CROSS JOIN memory_history h
+            ON h.last = chain.id WHERE h.version <= ?)""",
         (*instance, version, *instance, version, version),
     )
 

@@ -49,7 +49,7 @@ _SUSPENSION_REMOVE: Final = 15
 _WIDTH: Final = 18
 _INSTANCE: Final = "namespace = new.p1 AND agent = new.p2 AND key = new.p3"
 _DUPLICATE: Final = "amx_duplicate"  # notes the number of a message whose id was taken; false
-_LATEST: Final = f"(SELECT id FROM memory_versions WHERE {_INSTANCE} ORDER BY version DESC LIMIT 1)"
+_LATEST: Final = f"(SELECT id FROM memory_heads WHERE {_INSTANCE})"
 _MEMORY_ROW: Final = "namespace, agent, key, name, entry, value, expires_at_ms, version, used, size"
 
 
@@ -108,9 +108,11 @@ _OPERATIONS: Final = {
         {_give_up(_NAME, "new.p5")} DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
     _MEMORY_TOUCH: f"UPDATE memory SET used = new.p6 WHERE {_ENTRY}",
     _MEMORY_VERSION: f"""
-        INSERT INTO memory_versions (namespace, agent, key, version, at_ms, message_id, changes, id)
-        VALUES ({_new(1, 8)}) ON CONFLICT DO UPDATE SET at_ms = excluded.at_ms, message_id = excluded.message_id,
-            changes = excluded.changes""",
+        INSERT INTO memory_versions (id, previous, namespace, agent, key, version, at_ms, message_id, changes)
+        VALUES (new.p8, coalesce({_LATEST}, 0), {_new(1, 7)});
+        INSERT INTO memory_heads (namespace, agent, key, id, version, versions, oldest_ms)
+        VALUES ({_new(1, 3)}, new.p8, new.p4, 1, new.p5) ON CONFLICT DO UPDATE SET id = excluded.id,
+            version = excluded.version, versions = versions + 1""",
     _SCHEDULE_PUT: f"""
         INSERT INTO schedules (namespace, agent, key, name, definition, next_run_at_ms, last_run_at_ms, paused,
             from_definition)
