@@ -181,6 +181,33 @@ def test_hello_names_the_process_and_its_agents() -> None:
     assert not hello.resume_token
 
 
+def test_welcome_with_engines_says_where_they_are_and_opens_nothing() -> None:
+    frame = link_pb2.LinkFrame()
+    welcome = frame.items.add().welcome
+    welcome.protocol = 1
+    welcome.namespace = "tenant-7"
+    for address in (":9091", ":9092"):
+        welcome.engines.add(address=address)
+    link = Link()
+    link.protocol.hello()
+    link.protocol.receive(frame.SerializeToString())
+    assert link.recorder.said == [("redirected", [":9091", ":9092"])]
+    assert (link.protocol.open, link.protocol.namespace) == (False, "tenant-7")
+
+
+def test_link_to_one_of_known_engines_says_so_and_is_a_link_like_any() -> None:
+    link = Link(engines_known=True)
+    (item,) = link_pb2.LinkFrame.FromString(link.protocol.hello()).items
+    assert "engines" in item.hello.features
+    assert item.hello.engines_known
+    frame = link_pb2.LinkFrame()
+    welcome = frame.items.add().welcome
+    welcome.protocol = 1
+    welcome.engines.add(address=":9091")
+    link.protocol.receive(frame.SerializeToString())
+    assert link.protocol.open
+
+
 def test_nothing_is_sent_before_welcome() -> None:
     link = Link()
     call = link.request()

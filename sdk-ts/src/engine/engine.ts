@@ -19,6 +19,7 @@ import { decodeReply, ProcessingResult } from "../authoring/result.js";
 import { compileSchema } from "../authoring/schema.js";
 import type { Infer, Schema } from "../authoring/schema-types.js";
 import { AmxError, Code, InvalidInput } from "../errors.js";
+import { EngineLinks } from "../host/engines.js";
 import { Link } from "../host/link.js";
 import type { Environment } from "../protocol/environment.js";
 import type { Software } from "../protocol/link-protocol.js";
@@ -30,6 +31,7 @@ import { Subscription } from "./subscription.js";
 
 const DEFAULT_TIMEOUT_MS = 30_000;
 const DEFAULT_DRAIN_MS = 30_000;
+const WELCOME_MS = 1000;
 
 /** What an AmxEngine is made of. Made by builders. */
 export interface EngineParts {
@@ -65,7 +67,7 @@ export interface TypedAskOptions<S extends Schema> extends AskOptions {
 export class AmxEngine {
   private readonly parts: EngineParts;
   private agents: AgentSpec[];
-  private link: Link | undefined;
+  private link: Link | EngineLinks | undefined;
   private sent = 0;
   private readonly idPrefix: string;
 
@@ -109,16 +111,40 @@ export class AmxEngine {
     if (this.link !== undefined) {
       throw new AmxError(Code.FAILED_PRECONDITION, "ALREADY_STARTED", "this AmxEngine is started; stop() it first");
     }
-    const { connector, environment, software, concurrency, config, patienceMs } = this.parts;
-    const link = new Link({ connector, environment, software, agents: this.agents, concurrency, config });
+    const { patienceMs } = this.parts;
+    const patience = options.patience === undefined ? patienceMs : milliseconds(options.patience, "patience");
+    const link = new Link({ ...this.parts, agents: this.agents });
     this.link = link;
     try {
-      await link.open(options.patience === undefined ? patienceMs : milliseconds(options.patience, "patience"));
+      await link.open(patience);
+      if (link.engines.length) {
+        await link.close(0);
+        this.link = this.linksTo(link.engines, link.protocol.namespace);
+        await this.link.open(Math.max(patience, WELCOME_MS));
+      }
     } catch (error) {
       this.link = undefined;
       await link.close(0);
       throw error;
     }
+  }
+
+  /** Links to the engines that share the address. Each may run its part of `concurrency`. */
+  private linksTo(engines: readonly string[], namespace: string): EngineLinks {
+    const { connector } = this.parts;
+    const concurrency = Math.max(1, Math.ceil(this.parts.concurrency / engines.length));
+    const links = engines.map((engine) => {
+      const way = connector.at?.(engine);
+      if (way === undefined) {
+        throw new AmxError(
+          Code.FAILED_PRECONDITION,
+          "ENGINES_CHANGED",
+          `${engines.length} engines share ${connector.address}, and its connector leads to one only; give it at()`,
+        );
+      }
+      return new Link({ ...this.parts, connector: way, agents: this.agents, concurrency, enginesKnown: true });
+    });
+    return new EngineLinks(links, namespace);
   }
 
   /**
@@ -264,7 +290,7 @@ export class AmxEngine {
     return this.connectedLink().calls.request(outgoing(agent, content as Message, options), callOptions(options));
   }
 
-  private connectedLink(): Link {
+  private connectedLink(): Link | EngineLinks {
     if (this.link !== undefined) return this.link;
     throw new AmxError(
       Code.FAILED_PRECONDITION,

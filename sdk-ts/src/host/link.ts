@@ -26,6 +26,8 @@ export interface LinkOptions {
   /** Invocations and deliveries at a time. */
   concurrency: number;
   config: Readonly<Record<string, unknown>>;
+  /** The engine is one of several, of which all are linked to. */
+  enginesKnown?: boolean;
 }
 
 /** One link to one engine, over as many connections as it takes, until it is closed. */
@@ -35,6 +37,8 @@ export class Link implements LinkEvents {
   readonly calls: LinkCalls;
   /** Resolves when the link was closed; rejects if the engine refused to have it back. */
   readonly ended: Promise<void>;
+  /** Where the engines are that share the address, if there are several: then this link is of no more use. */
+  engines: readonly string[] = [];
 
   private readonly connector: Connector;
   private readonly environment: Environment;
@@ -80,6 +84,7 @@ export class Link implements LinkEvents {
       software: options.software,
       agents: [...this.hosted.values()].map((agent) => agent.definition),
       credit: options.concurrency,
+      enginesKnown: options.enginesKnown ?? false,
     });
     this.calls = new LinkCalls(this.protocol, (level, message, error) => this.environment.log(level, message, error));
     this.host.protocol = this.protocol;
@@ -99,7 +104,8 @@ export class Link implements LinkEvents {
    * Resolves when the engine has said Welcome.
    *
    * patienceMs: how long an engine that cannot be reached is tried again; 0: one attempt. Rejects with AmxError
-   * ENGINE_UNREACHABLE, or the reason for which the engine refused the link.
+   * ENGINE_UNREACHABLE, or the reason for which the engine refused the link. If several engines share the address,
+   * `engines` says where they are, and the link is to be closed.
    */
   open(patienceMs: number): Promise<void> {
     this.patientUntil = real() + patienceMs;
@@ -166,6 +172,10 @@ export class Link implements LinkEvents {
     this.settleOpen = undefined;
   }
 
+  redirected(engines: readonly string[]): void {
+    this.engines = engines;
+  }
+
   rejected(error: AmxError): void {
     this.rejection = error;
   }
@@ -215,6 +225,10 @@ export class Link implements LinkEvents {
       return;
     }
     if (this.welcomedAt !== undefined) return;
+    if (this.engines.length) {
+      this.moved();
+      return;
+    }
     if (!protocol.open) {
       this.lose(new ConnectionLost("the engine refused the link"));
       return;
@@ -259,6 +273,24 @@ export class Link implements LinkEvents {
         this.lose(new ConnectionLost("the engine is silent"));
       }
     });
+  }
+
+  /** Several engines share the address: whoever opened the link finds them; one that was open before is over. */
+  private moved(): void {
+    this.disconnect();
+    if (this.settleOpen !== undefined) {
+      this.settleOpen.resolve();
+      this.settleOpen = undefined;
+      return;
+    }
+    this.giveUp(
+      new AmxError(
+        Code.FAILED_PRECONDITION,
+        "ENGINES_CHANGED",
+        `${this.engines.length} engines are now at ${this.connector.address}, where there was one; start this process ` +
+          "again",
+      ),
+    );
   }
 
   /** The connection is gone: makes another, unless there is no point in it. */

@@ -34,7 +34,7 @@ import type { IncomingMessage, OutgoingMessage, WirePayload } from "./wire.js";
 
 export const PROTOCOL_MIN = 1;
 export const PROTOCOL_MAX = 1;
-export const FEATURES: readonly string[] = ["resume"];
+export const FEATURES: readonly string[] = ["resume", "engines"];
 
 /** Bounds on what is said; these hold until Welcome says otherwise. */
 export interface Limits {
@@ -96,6 +96,8 @@ export interface LinkEvents {
   rejected(error: AmxError): void;
   /** The engine closes this connection in so many milliseconds. */
   goAway(reason: string, ms: number): void;
+  /** Several engines share the address; here is where each of them is. Nothing more comes of this connection. */
+  redirected(engines: readonly string[]): void;
 }
 
 /** Name and version of this software. */
@@ -148,6 +150,8 @@ export interface LinkProtocolOptions {
   agents?: Iterable<AgentDefinition>;
   /** Invocations and deliveries taken at a time. */
   credit?: number;
+  /** The link is to one of several engines, of which all are known. */
+  enginesKnown?: boolean;
 }
 
 interface ReadyFrame {
@@ -179,6 +183,7 @@ export class LinkProtocol {
   private readonly environment: Environment;
   private readonly software: Software;
   private readonly credit: number;
+  private readonly enginesKnown: boolean;
 
   private pending = new Map<Id, PendingCall>();
   private nextId = 1;
@@ -216,6 +221,7 @@ export class LinkProtocol {
     this.environment = options.environment;
     this.software = options.software;
     this.credit = options.credit ?? 1024;
+    this.enginesKnown = options.enginesKnown ?? false;
     this.agents = new Map();
     for (const agent of options.agents ?? []) this.agents.set(agent.name, agent);
   }
@@ -235,6 +241,7 @@ export class LinkProtocol {
       agents: [...this.agents.values()],
       credit: this.credit,
       host: this.environment.host,
+      enginesKnown: this.enginesKnown,
     });
     if (this.resumeToken) {
       hello.resumeToken = this.resumeToken;
@@ -779,10 +786,14 @@ export class LinkProtocol {
           "update the older of the two",
       );
     }
-    const known = this.resumeToken !== "";
-    this.sessionId = welcome.sessionId;
     this.namespace = welcome.namespace;
     this.engine = `${welcome.engine?.name ?? ""} ${welcome.engine?.version ?? ""}`.trim();
+    if (welcome.engines.length && !this.enginesKnown) {
+      this.events.redirected(welcome.engines.map((engine) => engine.address));
+      return;
+    }
+    const known = this.resumeToken !== "";
+    this.sessionId = welcome.sessionId;
     if (welcome.heartbeatIntervalMs) this.heartbeatMs = welcome.heartbeatIntervalMs;
     this.resumeWindowMs = welcome.resumeWindowMs;
     this.resumeToken = welcome.resumeToken;

@@ -35,4 +35,6 @@ export interface Connector {
   /** Where the engine is, for people. */
   readonly address: string;
   connect(events: ConnectionEvents): Connection;
+  /** The way to another engine with the same credentials. An address `:port` is at the host that this one connects to. */
+  at?(address: string): Connector;
 }

@@ -63,6 +63,11 @@ export class GrpcConnector implements Connector {
   connect(events: ConnectionEvents): Connection {
     return new GrpcConnection(this.address, this.token, this.tls, events);
   }
+
+  at(address: string): GrpcConnector {
+    const host = this.address.slice(0, this.address.lastIndexOf(":"));
+    return new GrpcConnector(address.startsWith(":") ? host + address : address, this.token, this.tls);
+  }
 }
 
 class GrpcConnection implements Connection {

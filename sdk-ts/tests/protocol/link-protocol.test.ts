@@ -50,6 +50,9 @@ class Recorder implements Host, LinkEvents {
   opened(resumed: boolean): void {
     this.calls.push(resumed ? "resumed" : "opened");
   }
+  redirected(engines: readonly string[]): void {
+    this.calls.push(`redirected ${engines.join(" ")}`);
+  }
   rejected(error: AmxError): void {
     this.rejection = error;
   }
@@ -130,7 +133,7 @@ describe("the handshake", () => {
       sdk: { name: "test", version: "1.2.3", language: "typescript test" },
       protocolMin: 1,
       protocolMax: 1,
-      features: ["resume"],
+      features: ["resume", "engines"],
       credit: 8,
       resumeToken: "",
       host: "test:1",
@@ -142,6 +145,12 @@ describe("the handshake", () => {
     expect(protocol.open).toBe(true);
     expect(protocol.limits).toMatchObject({ maxItemBytes: 4 * 1024 * 1024, maxFrameItems: 128, streamWindow: 64 });
     expect(frames()).toEqual([]);
+  });
+
+  it("is told where several engines are, and is of no more use then", () => {
+    protocol.receive(frame([welcome({ engines: [":9091", ":9092"] })]));
+    expect(heard.calls).toEqual(["redirected :9091 :9092"]);
+    expect(protocol.open).toBe(false);
   });
 
   it("passes on why it was refused", () => {

@@ -24,8 +24,11 @@ export class EngineProcess {
   private process: ChildProcess | undefined;
   private output = "";
 
-  private constructor(port: number, settings: Record<string, unknown>) {
+  private readonly options: readonly string[];
+
+  private constructor(port: number, settings: Record<string, unknown>, options: readonly string[]) {
     this.port = port;
+    this.options = options;
     this.address = `127.0.0.1:${port}`;
     const config = {
       grpc: { port, ...(settings["grpc"] as object | undefined) },
@@ -37,9 +40,9 @@ export class EngineProcess {
     writeFileSync(join(this.folder, "amx-config.yaml"), JSON.stringify(config));
   }
 
-  /** A running engine. settings: sections of its configuration. */
-  static async start(settings: Record<string, unknown> = {}): Promise<EngineProcess> {
-    const engine = new EngineProcess(await freePort(), settings);
+  /** A running engine. settings: sections of its configuration. options: more of its command line. */
+  static async start(settings: Record<string, unknown> = {}, options: readonly string[] = []): Promise<EngineProcess> {
+    const engine = new EngineProcess(await freePort(), settings, options);
     await engine.run();
     return engine;
   }
@@ -51,7 +54,7 @@ export class EngineProcess {
 
   /** Runs again, on the same store. */
   async run(): Promise<void> {
-    const child = spawn(command, ["serve", "--config", join(this.folder, "amx-config.yaml")], {
+    const child = spawn(command, ["serve", "--config", join(this.folder, "amx-config.yaml"), ...this.options], {
       cwd: this.folder,
       stdio: ["ignore", "pipe", "pipe"],
     });

@@ -28,6 +28,8 @@ export interface WelcomeFields {
   resumeToken?: string;
   resumed?: boolean;
   receivedSeq?: bigint;
+  /** Addresses of the engines that share the one of the link. */
+  engines?: readonly string[];
   limits?: {
     maxItemBytes?: number;
     maxFrameBytes?: number;
@@ -54,6 +56,7 @@ export function welcome(fields: WelcomeFields = {}): ItemInit {
         namespace: "default",
         engine: { name: "amx-engine", version: "0.0.0", language: "" },
         ...fields,
+        engines: (fields.engines ?? []).map((address) => ({ address })),
       }),
     },
   };
