@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from typing import Any
@@ -10,11 +11,14 @@ import pytest
 
 from amx.v1 import engine_pb2
 from amx_server.core.errors import AmxError
+from amx_server.inference.io import ConcurrencyPolicy, Operation, ProviderPolicy, WaitReason
 from amx_server.runtime.scheduling.allocation import Usage
 from amx_server.runtime.scheduling.allocator import MAX_DECISIONS, REPEAT_SECONDS
 from amx_server.runtime.scheduling.pressure import Level, Pressure
+from amx_server.runtime.scheduling.watchdog import Block
 from amx_server.security.identity import Identity
 from tests.engine.link_driver import Rig, Sdk, agent, configured, running
+from tests.inference.io.support import Scripted
 
 CRITICAL, HIGH, NORMAL, LOW, BACKGROUND = range(1, 6)
 
@@ -244,6 +248,13 @@ async def test_overview_shows_a_namespace_its_own_alone(rig: Rig) -> None:
     assert seen.pressure == engine_pb2.PRESSURE_LEVEL_NORMAL
 
 
+async def test_overview_names_who_blocked_the_loop_to_its_own_namespace_alone(rig: Rig) -> None:
+    rig.engine.watchdog.blocks.appendleft(Block(5, 0.3, "default", "Cart/c1", "add", "carts.py:7 in add"))
+    (block,) = rig.engine.scheduler.describe(rig.engine.namespace("default")).blocks
+    assert (block.at_ms, block.for_ms, block.instance, block.handler) == (5, 300, "Cart/c1", "add")
+    assert not rig.engine.scheduler.describe(rig.engine.namespace("bank")).blocks
+
+
 async def test_overview_shows_readings_with_their_thresholds(rig: Rig) -> None:
     rig.engine.monitor.limit = 1 << 30
     rig.engine.monitor.own_bytes = lambda: 1 << 29
@@ -281,3 +292,17 @@ async def test_decisions_are_counted_for_monitoring(rig: Rig) -> None:
     assert b'amx_allocation_decisions_total{applied="false",kind="scale_up"} 1.0' in text
     assert b'amx_allocation_advice_slots{agents="Busy",namespace="default"} 12.0' in text
     assert b"amx_pressure_level 1.0" in text
+
+
+async def test_provider_whose_bound_is_reached_is_named(rig: Rig) -> None:
+    provider = Scripted("llm")
+    await rig.engine.io.add(provider, ProviderPolicy(concurrency=ConcurrencyPolicy(2, 1, 2)))
+    operations: list[Operation[int, bytes]] = [Operation("llm", "chat", n, WaitReason.MODEL) for n in range(5)]
+    asked = [asyncio.create_task(rig.engine.io.call(operation)) for operation in operations]
+    await rig.pass_time(1)
+    (recorded,) = decisions(rig, "scale_up")
+    assert not recorded.applied
+    assert recorded.decision.because.startswith("provider llm: 2 operations of 2 at most are under way")
+    assert rig.engine.allocator.advice == {}
+    for task in asked:
+        task.cancel()

@@ -16,6 +16,7 @@ _KEYS: dict[str, tuple[str, ...]] = {
     "SupervisorInfo": ("agent",),
     "AllocationShare": ("namespace", "agent"),
     "WaitCount": ("reason",),
+    "PressureReading": ("signal",),
 }
 # Numbers of which each engine knows the whole, or of which the largest says most.
 _LARGEST = frozenset(
@@ -26,6 +27,10 @@ _LARGEST = frozenset(
         "AgentVersionInfo.links",
         "AllocationShare.weight",
         "GetSchedulerResponse.pressure",
+        "PressureReading.value",
+        "PressureReading.elevated",
+        "PressureReading.high",
+        "PressureReading.critical",
         "CollectMemoryResponse.progress",
         "VerifyMemoryResponse.progress",
     }
@@ -36,6 +41,10 @@ _AVERAGE = frozenset({"AllocationShare.used"})
 _SAME = frozenset({"AgentInfo.definition", "SupervisorInfo.policy"})
 # Texts that differ from engine to engine and are all told.
 _JOINED = frozenset({"GetEngineResponse.storage"})
+# Texts that explain a number, of which the largest says most.
+_EXPLAINS = {"GetSchedulerResponse": ("pressure", "pressure_because")}
+# Lists that begin with what happened last.
+_NEWEST_FIRST = frozenset({"GetSchedulerResponse.decisions", "GetSchedulerResponse.blocks"})
 _TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
@@ -49,12 +58,17 @@ def merge(answers: list[Any]) -> Any:
 
 def _add(whole: Message, part: Message, count: int) -> None:
     kind = whole.DESCRIPTOR.name
+    number, text = _EXPLAINS.get(kind, ("", ""))
+    if number and getattr(part, number) > getattr(whole, number):
+        setattr(whole, text, getattr(part, text))
     for field, value in part.ListFields():
         name = f"{kind}.{field.name}"
         if name in _SAME and whole.HasField(field.name):
             continue
         if field.is_repeated:
             _extend(getattr(whole, field.name), value, field, count)
+            if name in _NEWEST_FIRST:
+                getattr(whole, field.name).sort(key=lambda entry: -entry.at_ms)
         elif field.message_type is not None:
             _add(getattr(whole, field.name), value, count)
         elif field.type in _TEXTS:

@@ -209,7 +209,9 @@ class Engine:
             queue_delay=self.links.queue_delay,
             listeners=(self._pressure_changed,),
         )
-        census = Census(self._namespaces.values, self.links.sessions.values, config.allocation.weights)
+        census = Census(
+            self._namespaces.values, self.links.sessions.values, config.allocation.weights, lambda: self.io.stats()
+        )
         self.allocator = Allocator(
             census,
             self.monitor.pressure,

@@ -19,12 +19,14 @@ from amx_server.runtime.scheduling.allocation import (
     SWITCH_SECONDS,
     LinkUse,
     Pool,
+    ProviderUse,
     Snapshot,
     Usage,
     adaptive,
     plan,
     rebalance,
     scale,
+    scale_provider,
     switch,
 )
 from amx_server.runtime.scheduling.pressure import Level
@@ -172,11 +174,32 @@ def test_pool_that_suffices_is_left_alone(full: Pool) -> None:
     assert scale(full) is None
 
 
-def test_slots_of_this_process_do_not_grow_while_the_engine_is_under_pressure() -> None:
-    own = Pool("shop", ("a",), (LinkUse("w1", 10, 10),), utilisation=0.95, ready=14, flexible=True)
-    assert scale(own) is not None
-    assert scale(own, Level.ELEVATED) is None
-    assert scale(replace(own, flexible=False), Level.CRITICAL) is not None
+def provider(in_flight: int = 60, queued: int = 30, limit: float = 64.0) -> ProviderUse:
+    return ProviderUse("llm", in_flight, queued, limit, 64)
+
+
+def test_provider_that_may_be_asked_for_more_is_named() -> None:
+    decision = scale_provider(provider(), Level.NORMAL)
+    assert decision is not None
+    assert (decision.kind, decision.provider, decision.agent, decision.amount) == ("scale_up", "llm", "", 86)
+    assert decision.because == (
+        "provider llm: 60 operations of 64 at most are under way, above 80%, and 30 wait;"
+        " 150 would be 60% taken, if it can take so many"
+    )
+
+
+@pytest.mark.parametrize(
+    ("use", "pressure"),
+    [
+        (provider(in_flight=50), Level.NORMAL),
+        (provider(queued=0), Level.NORMAL),
+        (provider(limit=40.0), Level.NORMAL),
+        (provider(), Level.ELEVATED),
+    ],
+    ids=["room enough", "nobody waits", "it takes no more by itself", "the engine is busy"],
+)
+def test_provider_is_left_alone(use: ProviderUse, pressure: Level) -> None:
+    assert scale_provider(use, pressure) is None
 
 
 def test_pool_that_is_idle_for_long_can_lose_links() -> None:
@@ -194,19 +217,11 @@ def test_pool_that_is_idle_for_long_can_lose_links() -> None:
         Pool("shop", ("a",), (LinkUse("w1", 10, 0),), calm=999.0),
         Pool("shop", ("a",), (LinkUse("w1", 10, 0), LinkUse("w2", 10, 0)), calm=CALM_SECONDS - 1),
         Pool("shop", ("a",), (LinkUse("w1", 10, 0), LinkUse("w2", 10, 0)), utilisation=0.3, calm=999.0),
-        Pool("shop", ("a",), (LinkUse("w1", 10, 0),), calm=999.0, flexible=True, floor=10),
     ],
-    ids=["its only link", "not long enough", "not idle enough", "at its floor"],
+    ids=["its only link", "not long enough", "not idle enough"],
 )
 def test_pool_keeps_its_slots(idle: Pool) -> None:
     assert scale(idle) is None
-
-
-def test_slots_of_this_process_shrink_to_their_floor() -> None:
-    own = Pool("shop", ("a",), (LinkUse("w1", 64, 3),), calm=99.0, flexible=True, floor=16)
-    decision = scale(own)
-    assert decision is not None
-    assert (decision.kind, decision.amount) == ("scale_down", 48)
 
 
 # --- rebalancing -----------------------------------------------------------------------------------------------------
@@ -268,12 +283,19 @@ pools = st.lists(
         ready=counts,
         instances=st.integers(0, 10**6),
         calm=st.floats(0, 100),
-        flexible=st.booleans(),
-        floor=st.integers(1, 64),
     ),
     min_size=1,
     max_size=3,
 ).map(tuple)
+
+
+providers = st.builds(
+    lambda in_flight, queued, limit, most: ProviderUse("llm", in_flight, queued, limit, most),
+    counts,
+    counts,
+    st.floats(1, 300),
+    st.integers(1, 256),
+)
 
 
 @st.composite
@@ -295,6 +317,7 @@ def snapshots(draw: st.DrawFn) -> Snapshot:
         draw(st.floats(0, 1000)),
         tuple(draw(st.lists(usages, max_size=8, unique_by=lambda usage: (usage.namespace, usage.agent)))),
         found,
+        tuple(draw(st.lists(providers, max_size=2))),
         draw(st.sampled_from(Level)),
         draw(st.booleans()),
         {"bank": draw(moderate)},
@@ -334,8 +357,7 @@ def test_no_decision_is_without_its_numbers_and_none_is_empty(policy: str, snaps
         assert re.search(r"\d", decision.because)
         if decision.kind != "switch_policy":
             assert decision.amount >= 1
-            assert decision.namespace
-            assert decision.agent
+            assert decision.provider or (decision.namespace and decision.agent)
 
 
 @given(snapshots())
@@ -359,8 +381,6 @@ def test_scaling_converges_a_pool_scaled_as_decided_is_not_scaled_back(snapshot:
             links=(LinkUse("all", slots, busy),),
             utilisation=busy / slots,
             ready=0,
-            flexible=True,
-            floor=1,
             calm=99,
         )
         assert grown.utilisation <= AIM + 1e-9

@@ -47,6 +47,7 @@ class ProviderStats:
     queued: int
     collecting: int  # operations that wait for a batch to fill
     concurrency_limit: float
+    concurrency_maximum: int  # that the limit may reach
     paused_seconds: float  # from now, at the provider's request
     retry_budget: float
     tokens_left: float | None  # of the bucket; None: no limit

@@ -443,6 +443,7 @@ def _provider_stats(registered: _Registered, now: float) -> ProviderStats:
         queued=gate.queued,
         collecting=registered.batcher.waiting,
         concurrency_limit=gate.limit.value,
+        concurrency_maximum=state.policy.concurrency.maximum,
         paused_seconds=max(0.0, gate.paused_until - now),
         retry_budget=state.budget.balance,
         tokens_left=None if left == float("inf") else left,

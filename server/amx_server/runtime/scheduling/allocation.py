@@ -87,7 +87,7 @@ class Pool:
 
     agents: some by name, in order; more: how many others. instances: of all of them, awake. ready: of those, the ones
     that wait for a slot. utilisation: part of the slots taken, smoothed. calm: seconds for which it has been below
-    SCALE_DOWN_BELOW. flexible: its slots are in this process, which can have more or fewer; floor: never fewer.
+    SCALE_DOWN_BELOW.
     """
 
     namespace: str
@@ -97,8 +97,6 @@ class Pool:
     ready: int = 0
     instances: int = 0
     calm: float = 0.0
-    flexible: bool = False
-    floor: int = 1
     more: int = 0
 
     @property
@@ -119,6 +117,17 @@ class Pool:
 
 
 @dataclass(frozen=True, slots=True)
+class ProviderUse:
+    """One provider of the I/O manager: operations under way and waiting, how many may be under way now, and at most."""
+
+    name: str
+    in_flight: int
+    queued: int
+    limit: float
+    maximum: int
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """What the engine does at one moment, as far as sharing its capacity goes.
 
@@ -129,6 +138,7 @@ class Snapshot:
     now: float
     usages: tuple[Usage, ...] = ()
     pools: tuple[Pool, ...] = ()
+    providers: tuple[ProviderUse, ...] = ()
     pressure: Level = Level.NORMAL
     cpu_bound: bool = False
     weights: Mapping[str, float] = field(default_factory=dict)
@@ -160,8 +170,8 @@ class Allotment:
 class Decision:
     """One thing to do. kind: `scale_up`, `scale_down`, `rebalance` or `switch_policy`.
 
-    amount: slots, instances, or, of a switch, utilisation. because: why, with its numbers. source, target: ids of
-    links, to rebalance between. policy: to switch to.
+    amount: slots, operations, instances, or, of a switch, utilisation. because: why, with its numbers. source, target:
+    ids of links, to rebalance between. provider: to scale. policy: to switch to.
     """
 
     kind: str
@@ -171,6 +181,7 @@ class Decision:
     agent: str = ""
     source: str = ""
     target: str = ""
+    provider: str = ""
     policy: str = ""
 
 
@@ -233,14 +244,12 @@ POLICIES: Mapping[str, Callable[[Snapshot], dict[ShareKey, float]]] = {**MODES, 
 def plan(policy: str, snapshot: Snapshot) -> Plan:
     """What to do in the situation `snapshot` under `policy`, one of POLICIES."""
     weights = POLICIES[policy](snapshot)
-    decisions = [
-        decision
-        for pool in snapshot.pools
-        for decision in (scale(pool, snapshot.pressure), rebalance(pool))
-        if decision is not None
+    found = [
+        switch(snapshot) if policy == "adaptive" else None,
+        *(scale_provider(provider, snapshot.pressure) for provider in snapshot.providers),
+        *(decide(pool) for pool in snapshot.pools for decide in (scale, rebalance)),
     ]
-    change = switch(snapshot) if policy == "adaptive" else None
-    return Plan(_shares(weights, snapshot), [change, *decisions] if change else decisions)
+    return Plan(_shares(weights, snapshot), [decision for decision in found if decision is not None])
 
 
 def _shares(weights: Mapping[ShareKey, float], snapshot: Snapshot) -> dict[ShareKey, Allotment]:
@@ -268,16 +277,11 @@ def _shares(weights: Mapping[ShareKey, float], snapshot: Snapshot) -> dict[Share
 # --- decisions -------------------------------------------------------------------------------------------------------
 
 
-def scale(pool: Pool, pressure: Level = Level.NORMAL) -> Decision | None:
-    """Whether the pool needs more slots, or fewer would do. None: it is as it should be.
-
-    Nothing grows in this process while the engine itself is under pressure: more at a time would not be faster.
-    """
+def scale(pool: Pool) -> Decision | None:
+    """Whether the pool needs more slots, or fewer would do. None: it is as it should be."""
     slots, used = pool.slots, pool.utilisation
     wanted = ceil((pool.in_flight + pool.ready) / AIM)
     if used > SCALE_UP_ABOVE and pool.ready and wanted > slots:
-        if pool.flexible and pressure > Level.NORMAL:
-            return None
         return Decision(
             "scale_up",
             wanted - slots,
@@ -287,8 +291,8 @@ def scale(pool: Pool, pressure: Level = Level.NORMAL) -> Decision | None:
             pool.names,
         )
     if used < SCALE_DOWN_BELOW and pool.calm >= CALM_SECONDS:
-        wanted = max(pool.floor, ceil(pool.in_flight / AIM))
-        spare = slots - wanted if pool.flexible else _spare(pool.links, wanted)
+        wanted = max(1, ceil(pool.in_flight / AIM))
+        spare = _spare(pool.links, wanted)
         if spare > 0:
             return Decision(
                 "scale_down",
@@ -311,6 +315,24 @@ def _spare(links: Iterable[LinkUse], wanted: int) -> int:
         left -= size
         spare += size
     return spare
+
+
+def scale_provider(provider: ProviderUse, pressure: Level) -> Decision | None:
+    """Whether a provider could be asked for more at a time than its bound allows. None: no, or it would not help.
+
+    Where the provider itself is the limit, its limit is below the bound. Under pressure the engine could not do more.
+    """
+    most, used = provider.maximum, provider.in_flight / provider.maximum
+    wanted = ceil((provider.in_flight + provider.queued) / AIM)
+    if pressure > Level.NORMAL or used <= SCALE_UP_ABOVE or not provider.queued or provider.limit < most:
+        return None
+    return Decision(
+        "scale_up",
+        wanted - most,
+        f"provider {provider.name}: {provider.in_flight} operations of {most} at most are under way, above"
+        f" {SCALE_UP_ABOVE:.0%}, and {provider.queued} wait; {wanted} would be {AIM:.0%} taken, if it can take so many",
+        provider=provider.name,
+    )
 
 
 def rebalance(pool: Pool) -> Decision | None:

@@ -140,10 +140,10 @@ class Allocator:
         if done:
             self._record(replace(decision, amount=done), applied=True)
             return
-        if decision.kind != "rebalance":
+        if decision.agent and decision.kind != "rebalance":
             sign = 1 if decision.kind == "scale_up" else -1
             self.advice[decision.namespace, decision.agent] = sign * decision.amount
-        name = (decision.kind, decision.namespace, decision.agent)
+        name = (decision.kind, decision.namespace, decision.agent or decision.provider)
         if now - self._advised.get(name, float("-inf")) >= REPEAT_SECONDS:
             self._advised = {key: at for key, at in self._advised.items() if now - at < REPEAT_SECONDS}
             self._advised[name] = now

@@ -15,6 +15,7 @@ from amx_server.runtime.scheduling.allocation import (
     SCALE_DOWN_BELOW,
     LinkUse,
     Pool,
+    ProviderUse,
     ShareKey,
     Snapshot,
     Usage,
@@ -22,6 +23,7 @@ from amx_server.runtime.scheduling.allocation import (
 from amx_server.runtime.scheduling.shares import Share
 
 if TYPE_CHECKING:
+    from amx_server.inference.io.accounting import IoStats, ProviderStats
     from amx_server.runtime.instances import Agent, Instance
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.namespaces import Namespace
@@ -105,8 +107,10 @@ class Census:
         namespaces: Callable[[], Iterable[Namespace]],
         links: Callable[[], Iterable[LinkSession]],
         weights: Mapping[str, float],
+        providers: Callable[[], IoStats],
     ) -> None:
-        """weights: configured ones, by `namespace` or `namespace/agent`."""
+        """weights: configured ones, by `namespace` or `namespace/agent`. providers: the I/O manager's numbers."""
+        self._providers = providers
         self._namespaces = namespaces
         self._links = links
         self._weights = weights
@@ -192,7 +196,11 @@ class Census:
         self.shares = {(usage.namespace, usage.agent): agent.share for usage, agent in usages}
         self.shares.update({(usage.namespace, ""): agent.namespace.share for usage, agent in usages})
         self.snapshot = Snapshot(
-            now, tuple(usage for usage, _ in usages), tuple(described), weights=self._namespace_weights
+            now,
+            tuple(usage for usage, _ in usages),
+            tuple(described),
+            tuple(_provider(name, stats) for name, stats in self._providers().providers.items()),
+            weights=self._namespace_weights,
         )
         yield  # whoever acts on it does so in a step of its own
 
@@ -242,6 +250,10 @@ class Census:
             min(1.0, busy / (self._elapsed * slots)) if slots and 0 < self._elapsed < float("inf") else 0.0,
             record.efficiency,
         )
+
+
+def _provider(name: str, stats: ProviderStats) -> ProviderUse:
+    return ProviderUse(name, stats.in_flight, stats.queued, stats.concurrency_limit, stats.concurrency_maximum)
 
 
 def _to_do(entry: tuple[Usage, Agent]) -> tuple[int, int, float, str, str]:
