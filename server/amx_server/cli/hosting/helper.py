@@ -91,6 +91,7 @@ def main(argument: str) -> int:
 
 
 async def _host(task: HelperTask, agents: list[HostedAgent], end: socket.socket) -> int:
+    from amx_engine._collector import rare_collections
     from amx_engine._link import Link
     from amx_server.core.config import LoggingConfig
     from amx_server.telemetry.logs import EngineLog
@@ -100,7 +101,7 @@ async def _host(task: HelperTask, agents: list[HostedAgent], end: socket.socket)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     connector = _SocketConnector(end)
     link = Link(connector, agents, concurrency=CONCURRENCY, threads=THREADS)
-    with log.standard_logging(logging.INFO):
+    with log.standard_logging(logging.INFO), rare_collections():
         try:
             await link.open(0)
         except AmxError:
