@@ -9,6 +9,8 @@ import asyncio
 import contextlib
 import socket
 
+from amx_engine._transport import MAX_MESSAGE_BYTES
+
 _LENGTH_BYTES = 4
 _BUFFER_BYTES = 1 << 20  # read ahead; a larger frame is taken all the same
 
@@ -27,9 +29,11 @@ class FrameStream:
         return cls(*await asyncio.open_unix_connection(sock=end, limit=_BUFFER_BYTES))
 
     async def read(self) -> bytes | None:
-        """The next frame; None when the other end is gone."""
+        """The next frame; None when the other end is gone, or says what no link says."""
         try:
             length = int.from_bytes(await self._reader.readexactly(_LENGTH_BYTES), "big")
+            if length > MAX_MESSAGE_BYTES:
+                return None
             return await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
             return None

@@ -67,6 +67,9 @@ class Helper:
                     stdin=its.fileno(),
                     cwd=self._task.folder,
                 )
+            except OSError as error:
+                mine.close()
+                raise self._failed(f"it could not be started: {error}") from error
             except BaseException:
                 mine.close()
                 raise
@@ -86,11 +89,7 @@ class Helper:
             await self.kill()
             raise
         await self.kill()
-        raise AmxError(
-            errors.FAILED_PRECONDITION,
-            "HELPER_FAILED",
-            f"a helper process for {', '.join(self._task.modules)} could not host its agents: {why}",
-        )
+        raise self._failed(why)
 
     async def ended(self) -> str:
         """Returns when the process has ended and its link with it: how, in words."""
@@ -125,6 +124,11 @@ class Helper:
             await asyncio.wait((self._ended,))
         if self._link is not None:
             await asyncio.wait((self._link,))
+
+    def _failed(self, why: str) -> AmxError:
+        modules = ", ".join(self._task.modules)
+        message = f"a helper process for {modules} could not host its agents: {why}"
+        return AmxError(errors.FAILED_PRECONDITION, "HELPER_FAILED", message)
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None
