@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -111,6 +112,20 @@ async def test_operations_go_by_the_clock_of_the_engine_and_end_in_time() -> Non
         await held.asked.wait()
         await engine.advance(6, step=6)  # settling waits for handlers that run
         assert await asked == "OPERATION_DEADLINE"
+
+
+async def test_operation_that_is_over_leaves_nothing_to_the_garbage_collector() -> None:
+    async with asking() as (engine, _, held):
+        held.answer.set()
+        await engine.request("Asker/7", "why?", handler="ask")
+        gc.collect()
+        gc.disable()
+        try:
+            for _ in range(20):
+                await engine.request("Asker/7", "why?", handler="ask")
+            assert gc.collect() < 20
+        finally:
+            gc.enable()
 
 
 async def test_stopping_engine_cancels_what_is_under_way_at_the_provider() -> None:

@@ -4,7 +4,7 @@ them. The SDK's side is `amx_engine._services`; errors are the SDK's, so that ag
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -26,17 +26,21 @@ def services(engine: Engine, namespace: str = "default") -> Services:
     content = LentContent(engine.content)
     agents = engine.namespace(namespace).agents
     turns = engine.steps.of(namespace, lambda agent: agents[agent].share)
-    return Services(io=partial(InvocationIo, engine.io, namespace), content=lambda _: content, turns=turns)
+    return Services(
+        io=partial(InvocationIo, engine.io, namespace, engine.clock.monotonic), content=lambda _: content, turns=turns
+    )
 
 
 class InvocationIo:
     """`context.io`: the I/O manager on behalf of one invocation. Nothing waits longer than its deadline."""
 
-    __slots__ = ("_context", "_io", "_waiter")
+    __slots__ = ("_deadline", "_io", "_now", "_waiter")
 
-    def __init__(self, io: IoManager, namespace: str, context: Context) -> None:
+    def __init__(self, io: IoManager, namespace: str, now: Callable[[], float], context: Context) -> None:
+        # It does not keep the context, which keeps it: together they would wait for the garbage collector.
         self._io = io
-        self._context = context
+        self._now = now
+        self._deadline = context.deadline
         self._waiter = Waiter(f"{context.agent}/{context.key}", namespace, int(context.message.priority) or 3)
 
     def provider(self, name: str) -> Provider:
@@ -57,10 +61,9 @@ class InvocationIo:
             return InvocationStream(self._io.stream(operation, self._waiter, timeout=self._patience(timeout)))
 
     def _patience(self, timeout: float | None) -> float | None:
-        remaining = self._context.remaining
-        if remaining is None:
+        if self._deadline is None:
             return timeout
-        left = remaining.total_seconds()
+        left = max(0.0, self._deadline - self._now())
         return left if timeout is None else min(timeout, left)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,9 +100,11 @@ class Dispatch:
         """What it waits for, for people."""
         return self._doing
 
-    def start(self, after: Collection[asyncio.Task[None]] = ()) -> asyncio.Task[None]:
-        """Begins, once the tasks `after` have ended."""
-        self.task = asyncio.create_task(self._run(after))
+    def start(self, context: Context, after: Collection[asyncio.Task[None]] = ()) -> asyncio.Task[None]:
+        """Begins, once the tasks `after` have ended. context: of the manager, not of whoever happened to ask first:
+        connections that are made on the way keep it.
+        """
+        self.task = asyncio.create_task(self._run(after), context=context)
         return self.task
 
     def joined(self, priority: int) -> None:
@@ -125,6 +128,8 @@ class Dispatch:
         except Exception as error:
             log.exception("dispatch_failed", provider=self.state.provider.name)
             self._fail(errors.defect(self.state.provider.name, error))
+        finally:
+            self.flights = []  # they refer to this: together they would wait for the garbage collector
 
     async def _attempts(self) -> None:
         state, gate = self.state, self.state.gate

@@ -10,6 +10,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AsyncExitStack
+from contextvars import copy_context
 from dataclasses import asdict, dataclass
 from functools import partial
 from random import Random
@@ -113,6 +114,7 @@ class IoManager:
         self._background_share = 1.0
         self._failures: Counter[str] = Counter()
         self._open = False
+        self._context = copy_context()
         self._bounds: FlightBounds | None = None
 
     # --- lifetime ----------------------------------------------------------------------------------------------------
@@ -347,7 +349,7 @@ class IoManager:
             for flight in flights
             for task in self._ending.get((flight.operation.provider, flight.operation.key), ())
         }
-        task = dispatch.start(ending)
+        task = dispatch.start(self._context, ending)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
