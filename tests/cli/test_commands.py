@@ -294,6 +294,28 @@ def test_instance_is_forked_and_restored(amx: Amx, clerk: str) -> None:
     assert amx("memory", "restore", clerk, "--version", "1", "--snapshot", "second").code == 2
 
 
+def test_memory_is_described_collected_and_verified(amx: Amx, clerk: str) -> None:
+    text = uuid.uuid4().hex * 100
+    for key in "ab":
+        amx("request", clerk, json.dumps({"key": key, "text": text}))
+    stats = amx("memory", "stats", "--json").json
+    assert stats["referenced_bytes"] - stats["unique_bytes"] >= len(text)  # two entries, stored once
+    assert [tier["name"] for tier in stats["tiers"]] == ["hot", "warm", "cold"]
+    assert {"namespace": "default", "agent": "Clerk"}.items() <= stats["owners"][-1].items()
+    shown = amx("memory", "stats").out
+    assert "as if nothing were shared" in shown and "default Clerk" in shown
+    *parts, last = amx("memory", "gc", "--json").lines
+    assert (last["done"], last["progress"]) == (True, 1.0)
+    assert not any(part["done"] for part in parts)
+    assert [part["progress"] for part in parts] == sorted(part["progress"] for part in parts)
+    assert "Forgot 0 versions" in amx("memory", "gc").out
+    last = amx("memory", "verify", "--json").lines[-1]
+    assert (last["done"], last["damages"], last["objects"] > 0, last["bytes"] > 0) == (True, [], True, True)
+    answer = amx("memory", "verify")
+    assert (answer.code, answer.err) == (0, "")
+    assert "all is what its address says" in answer.out
+
+
 def test_schedules_are_listed_paused_resumed_and_triggered(amx: Amx) -> None:
     (schedule,) = amx("schedules", "list", "--agent", "Clerk", "--json").json
     name = schedule["schedule_id"]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
 from typing import TYPE_CHECKING
 
 from google.protobuf.message import Message as ProtoMessage
@@ -15,6 +17,7 @@ from amx_server.core.errors import AmxError
 from amx_server.runtime.memory_versions import Past
 from amx_server.runtime.queries import page_size
 from amx_server.security.identity import Identity
+from amx_server.security.permissions import MEMORY_MANAGE
 from amx_server.storage.interface import StoredVersion
 
 if TYPE_CHECKING:
@@ -22,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class MemoryRpcs:
-    """Entries of memories, read and written from outside handlers, and versions of whole memories."""
+    """Entries of memories, read and written from outside handlers, versions of whole memories, upkeep of it all."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -40,10 +43,15 @@ class MemoryRpcs:
             "DeleteSnapshot": (self.delete_snapshot, pb.DeleteSnapshotRequest, "memory:write"),
             "ForkInstance": (self.fork_instance, pb.ForkInstanceRequest, "memory:write"),
             "RestoreMemory": (self.restore_memory, pb.RestoreMemoryRequest, "memory:write"),
+            "GetMemoryStats": (self.get_stats, pb.GetMemoryStatsRequest, "memory:read"),
         }
 
     def streams(self) -> dict[str, StreamedRpc]:
-        return {}
+        pb = engine_pb2
+        return {
+            "CollectMemory": (self.collect, pb.CollectMemoryRequest, MEMORY_MANAGE),
+            "VerifyMemory": (self.verify, pb.VerifyMemoryRequest, MEMORY_MANAGE),
+        }
 
     async def _operate(
         self, identity: Identity, operation: memory_pb2.MemoryOperation
@@ -185,6 +193,41 @@ class MemoryRpcs:
             namespace, request.instance, request.version, request.snapshot
         )
         return engine_pb2.RestoreMemoryResponse(version=version)
+
+    # --- all of it ---------------------------------------------------------------------------------------------------
+
+    async def get_stats(
+        self, request: engine_pb2.GetMemoryStatsRequest, identity: Identity, context: Context
+    ) -> ProtoMessage:
+        return await self._engine.describe_memory(identity.namespace, everybody=identity.allows(MEMORY_MANAGE))
+
+    async def collect(
+        self, request: engine_pb2.CollectMemoryRequest, identity: Identity, context: Context
+    ) -> AsyncIterator[ProtoMessage]:
+        async with aclosing(self._engine.memory_upkeep.collect()) as parts:
+            async for part in parts:
+                yield engine_pb2.CollectMemoryResponse(
+                    progress=part.share,
+                    versions=part.versions,
+                    objects=part.objects,
+                    bytes=part.bytes,
+                    disk_bytes=part.disk_bytes,
+                    done=part.done,
+                )
+
+    async def verify(
+        self, request: engine_pb2.VerifyMemoryRequest, identity: Identity, context: Context
+    ) -> AsyncIterator[ProtoMessage]:
+        async with aclosing(self._engine.memory_upkeep.verify()) as parts:
+            async for part in parts:
+                yield engine_pb2.VerifyMemoryResponse(
+                    progress=part.share,
+                    objects=part.objects,
+                    bytes=part.bytes,
+                    damages=part.damages,
+                    healed=part.healed,
+                    done=part.done,
+                )
 
 
 def _version(stored: StoredVersion) -> engine_pb2.MemoryVersion:

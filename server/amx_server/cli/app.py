@@ -15,6 +15,7 @@ from amx_server.cli.instances import app as instances
 from amx_server.cli.invocations import app as invocations
 from amx_server.cli.logs import add_to as add_logs
 from amx_server.cli.memory import app as memory
+from amx_server.cli.memory_store import add_to as add_memory_store
 from amx_server.cli.memory_versions import add_to as add_memory_versions
 from amx_server.cli.messages import add_to as add_messages
 from amx_server.cli.scheduler import app as scheduler
@@ -62,6 +63,7 @@ app.add_typer(instances, name="instances")
 add_supervisors(app)
 app.add_typer(invocations, name="invocations")
 add_memory_versions(memory)
+add_memory_store(memory)
 app.add_typer(memory, name="memory")
 app.add_typer(schedules, name="schedules")
 app.add_typer(scheduler, name="scheduler")

@@ -142,6 +142,9 @@ class MemoryConfig(_Section):
     """Versions of one instance's memory that can be read, the present one included."""
     history_age: Duration = 604_800.0
     """Seconds for which a version can be read after it was replaced."""
+    upkeep_interval: Duration = Field(default=60.0, ge=1)
+    """Seconds between rounds in which versions whose time is over are forgotten, and content that nothing refers to is
+    collected."""
 
 
 class LimitsConfig(_Section):

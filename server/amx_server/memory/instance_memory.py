@@ -320,12 +320,13 @@ class InstanceMemory:
         key: str,
         commit: Commit,
         limits: MemoryLimits = DEFAULT_LIMITS,
+        blobs: ContentBlobs | None = None,
     ) -> None:
         """Makes stored memories what they are in `past`, and adds what differs to `commit`, as one version.
 
         What has expired by now stays away, and memory that is not persistent stays as it is. Where nothing differs
-        nothing changes. Raises AmxError INVALID_MEMORY_CHANGE if the instance would remember more than it may; then
-        neither this object nor `commit` changed.
+        nothing changes. Raises AmxError INVALID_MEMORY_CHANGE if the instance would remember more than it may, and
+        CONTENT_QUOTA_EXCEEDED; then neither this object nor `commit` changed.
         """
         memories: dict[str, _Memory] = {}
         for name, memory in self._memories.items():
@@ -358,6 +359,11 @@ class InstanceMemory:
                     touched.add((name, entry_id))
         if not dirty and not touched:
             return
+        if blobs is not None:
+            entries = [memories[name].entries.get(entry_id) for name, entry_id in dirty]
+            large = sum(len(entry.value) for entry in entries if entry and len(entry.value) >= blobs.threshold)
+            if large:
+                blobs.require_room(namespace, agent, large)
         self._memories = memories
         self._used = max(self._used, past._used)
         self._touched = touched or None

@@ -29,6 +29,8 @@ from amx_server.runtime.idempotency import IdempotentRequests
 from amx_server.runtime.instances import Instance
 from amx_server.runtime.links import LinkConnection, Links
 from amx_server.runtime.memory_access import MemoryAccess
+from amx_server.runtime.memory_stats import memory_stats
+from amx_server.runtime.memory_upkeep import MemoryUpkeep
 from amx_server.runtime.memory_versions import MemoryVersions
 from amx_server.runtime.monitors import Monitors
 from amx_server.runtime.namespaces import Namespace
@@ -143,6 +145,7 @@ class Engine:
         self._started = True
         if self._ticking:
             self._stack.enter_context(self.watchdog)
+            await self._stack.enter_async_context(self.memory_upkeep)
             self._ticker = asyncio.create_task(self._tick_forever())
         log.info("engine_started", version=VERSION, storage=self.store.location, generation=self.store.generation)
         return self
@@ -183,7 +186,8 @@ class Engine:
         )
         self.broadcasts = Broadcasts(self.acceptance)
         self.memory = MemoryAccess(config, clock, store, self.placement, self.dispatcher, self.blobs)
-        self.memory_versions = MemoryVersions(config, clock, store, self.placement, self.dispatcher)
+        self.memory_versions = MemoryVersions(config, clock, store, self.placement, self.dispatcher, self.blobs)
+        self.memory_upkeep = MemoryUpkeep(config, clock, store, self.content, counters)
         self.queries = Queries(clock, store, self.supervision, self.waits)
         self.dead_letters = DeadLetters(clock, store, self.acceptance, self.queries)
         effects = EffectsStage(config, clock, self.acceptance, self.events, self.schedules, self.blobs)
@@ -373,6 +377,17 @@ class Engine:
             processed=sum(stat.processed for stat in stats),
             storage=self.store.location,
             dead_letters=await self.store.count_messages(namespace, MessageState.DEAD),
+        )
+
+    async def describe_memory(self, namespace: str, *, everybody: bool) -> engine_pb2.GetMemoryStatsResponse:
+        """Memory in numbers: instances and owners of one namespace, or of everybody; the rest is the engine's."""
+        spaces = self._namespaces.values() if everybody else [self.namespace(namespace)]
+        agents = [agent for space in spaces for agent in space.agents.values()]
+        return memory_stats(
+            self.content,
+            await self.store.version_counts(),
+            [instance for agent in agents for instance in agent.instances.values()],
+            None if everybody else namespace,
         )
 
     def _stop_waiting_for_workers(self) -> None:

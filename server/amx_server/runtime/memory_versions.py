@@ -15,6 +15,7 @@ from amx.v1 import common_pb2, memory_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import ALREADY_EXISTS, FAILED_PRECONDITION, AmxError, invalid, not_found
+from amx_server.memory.blobs import ContentBlobs
 from amx_server.memory.instance_memory import InstanceMemory, MemoryLimits, MemorySpec
 from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher, is_empty
 from amx_server.runtime.instances import Agent, Instance
@@ -77,13 +78,20 @@ class MemoryVersions:
     """Works on what is stored: memory that is not persistent has no versions."""
 
     def __init__(
-        self, config: EngineConfig, clock: Clock, store: Store, placement: Placement, dispatcher: Dispatcher
+        self,
+        config: EngineConfig,
+        clock: Clock,
+        store: Store,
+        placement: Placement,
+        dispatcher: Dispatcher,
+        blobs: ContentBlobs,
     ) -> None:
         self._config = config
         self._clock = clock
         self._store = store
         self._placement = placement
         self._dispatcher = dispatcher
+        self._blobs = blobs
         self._limits = MemoryLimits(max_instance_bytes=config.limits.max_memory_bytes)
 
     # --- looking
@@ -183,7 +191,7 @@ class MemoryVersions:
         What has expired since stays away. Where nothing differs nothing is committed. No message of the instance runs
         meanwhile; when it fails nothing has changed. Raises AmxError AGENT_UNKNOWN, SNAPSHOT_UNKNOWN,
         MEMORY_VERSION_UNKNOWN, MEMORY_NOT_PERSISTENT, INVALID_MEMORY_CHANGE (with what is not persistent it would be
-        more than an instance may remember), QUOTA_STORED_BYTES.
+        more than an instance may remember), QUOTA_STORED_BYTES, CONTENT_QUOTA_EXCEEDED.
         """
         agent, key = find_agent(namespace, ref.agent), _key(ref)
         _require_persistent(agent)
@@ -210,7 +218,15 @@ class MemoryVersions:
         before = memory.stored_bytes
         namespace.quota.require_room(past.stored_bytes - before)
         memory.restore(
-            past, agent.memories, self._clock.now_ms(), namespace.name, agent.name, instance.key, commit, self._limits
+            past,
+            agent.memories,
+            self._clock.now_ms(),
+            namespace.name,
+            agent.name,
+            instance.key,
+            commit,
+            self._limits,
+            self._blobs,
         )
         namespace.quota.store(memory.stored_bytes - before)
         if is_empty(commit):

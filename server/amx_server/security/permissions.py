@@ -15,6 +15,7 @@ EVENTS_SUBSCRIBE = "events:subscribe"
 BROADCAST_SEND = "broadcast:send"
 MEMORY_READ = "memory:read"
 MEMORY_WRITE = "memory:write"
+MEMORY_MANAGE = "memory:manage"
 SCHEDULES_READ = "schedules:read"
 SCHEDULES_WRITE = "schedules:write"
 DEAD_LETTERS_READ = "dead-letters:read"
@@ -36,7 +37,8 @@ PERMISSIONS: dict[str, str] = {
     EVENTS_SUBSCRIBE: "receive events",
     BROADCAST_SEND: "send one message to many instances",
     MEMORY_READ: "read the memory of instances",
-    MEMORY_WRITE: "change the memory of instances",
+    MEMORY_WRITE: "change the memory of instances: write, restore and fork it, name its versions",
+    MEMORY_MANAGE: "collect and verify what is stored, and see who holds how much in every namespace",
     SCHEDULES_READ: "list schedules",
     SCHEDULES_WRITE: "pause, resume and trigger schedules",
     DEAD_LETTERS_READ: "list dead letters",

@@ -144,6 +144,8 @@ class EngineCounters:
     links_resumed: int = _counter("Lost links that were taken up again.")
     links_lost: int = _counter("Links that ended without saying so.")
     schedule_runs: int = _counter("Occurrences of schedules that ran.")
+    memory_versions_forgotten: int = _counter("Versions of memories whose time was over.")
+    content_collected: int = _counter("Objects of the content store that nothing referred to.")
     instance_restarts: int = _counter("Instances that their supervisors restarted.")
     supervisors_gave_up: int = _counter("Times a supervisor restarted a child no more.")
 
