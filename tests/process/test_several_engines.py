@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import re
 import signal
 from pathlib import Path
 from typing import Any
 
+import aiohttp
+import grpc
+import grpc.aio
 import pytest
 
 from amx.v1 import engine_pb2, link_pb2
@@ -159,6 +163,110 @@ async def test_an_sdk_that_does_not_know_of_engines_calls_but_does_not_host(tmp_
             await link.write(link_pb2.LinkFrame(items=[link_pb2.LinkItem(hello=hello)]).SerializeToString())
             (item,) = (await link.read()).items
             assert item.rejected.failure.reason == "ENGINES_NOT_KNOWN"
+
+
+async def test_streams_are_passed_on_at_the_pace_of_their_reader_and_cancelled(tmp_path: Path) -> None:
+    with (
+        engine_process(tmp_path, workers=2) as engine,
+        worker_process(tmp_path, engine.address, "Echo") as worker,
+    ):
+        async with RawLink(engine.address, "reader") as link:
+            await link.open()
+            for id, number in ((1, 0), (2, 1)):  # one of the two is elsewhere
+                item = link_pb2.LinkItem(id=id)
+                stream = item.call.stream
+                stream.agent, stream.key, stream.handler = "Echo", keys_of(number, "Echo")[0], "count"
+                stream.payload.CopyFrom(json_payload(150))
+                await link.send(item)
+                for expected in range(150):
+                    chunk = await link.next("chunk")
+                    assert (chunk.id, chunk.chunk.payload.data) == (id, str(expected).encode())
+                    if expected % 32 == 31:
+                        await link.send(link_pb2.LinkItem(id=id, credit=link_pb2.Credit(chunks=32)))
+                reply = await link.next("reply")
+                assert reply.id == id and reply.reply.HasField("result")
+            for id, number in ((3, 0), (4, 1)):
+                item = link_pb2.LinkItem(id=id)
+                request = item.call.request
+                request.agent, request.key, request.handler = "Echo", keys_of(number, "Echo")[0], "hang"
+                await link.send(item)
+                await until(lambda: worker.output.count("hang began") == id - 2, "the handler to run")  # noqa: B023
+                await link.send(link_pb2.LinkItem(id=id, cancel=link_pb2.Cancel(reason="no longer wanted")))
+                assert (await link.next("reply")).reply.failure.reason == "CANCELLED"
+                await until(lambda: worker.output.count("hang ended") == id - 2, "the handler to stop")  # noqa: B023
+
+
+async def test_agents_loaded_into_the_engines_call_each_other_and_keep_who_sends(tmp_path: Path) -> None:
+    (tmp_path / "loaded.py").write_text(
+        """
+from amx_engine import Agent, Context, handler
+
+@Agent
+class Asker:
+    @handler(default=True)
+    async def ask(self, key: str, context: Context) -> str:
+        return await context.request("Asked", key=key)
+
+@Agent
+class Asked:
+    @handler(default=True)
+    async def answer(self, context: Context) -> str:
+        return f"{context.key} was asked by {context.message.sender}"
+"""
+    )
+    with engine_process(tmp_path, workers=2, load="loaded") as engine:
+        async with client(engine.address) as app:
+            for asker in (*keys_of(0, "Asker"), *keys_of(1, "Asker")):
+                for asked in (*keys_of(0, "Asked"), *keys_of(1, "Asked")):
+                    answer = await app.request("Asker", asked, key=asker)
+                    assert answer == f"{asked} was asked by Asker/{asker}"
+
+
+async def test_tokens_and_permissions_hold_at_every_engine(tmp_path: Path) -> None:
+    tokens = [
+        {"token": "worker", "subject": "worker", "roles": ["worker"], "namespace": "shop"},
+        {"token": "client", "subject": "client", "roles": ["client"], "namespace": "shop"},
+        {"token": "other", "subject": "other", "roles": ["client"], "namespace": "other"},
+    ]
+    settings = f"security.tokens={json.dumps(tokens)}"
+    with (
+        engine_process(tmp_path, settings, workers=2) as engine,
+        worker_process(tmp_path, engine.address, "Echo", AMX_TOKEN="worker"),
+    ):
+        keys = [next(str(n) for n in range(99) if owner_of("shop", "Echo", str(n), 2) == each) for each in (0, 1)]
+        async with client(engine.address, token="client") as app, client(engine.address, token="other") as other:
+            for key in keys:
+                assert await app.request("Echo", "hello", key=key) == "hello"
+                with pytest.raises(AmxError) as refused:
+                    await app.request("Echo", None, key=key, handler="open_vault")
+                assert refused.value.reason == "PERMISSION_DENIED"
+                with pytest.raises(AmxError) as unknown:
+                    await other.request("Echo", "hello", key=key)
+                assert unknown.value.reason == "AGENT_UNKNOWN"
+        # Over plain gRPC, where one engine passes on to the other.
+        for token, code in (
+            ("client", grpc.StatusCode.PERMISSION_DENIED),
+            ("wrong", grpc.StatusCode.UNAUTHENTICATED),
+        ):
+            async with unary(engine.address) as stub:
+                for key in keys:
+                    request = engine_pb2.RequestRequest()
+                    request.message.agent, request.message.key, request.message.handler = "Echo", key, "open_vault"
+                    with pytest.raises(grpc.aio.AioRpcError) as error:
+                        await stub.Request(request, metadata=(("authorization", f"Bearer {token}"),))
+                    assert error.value.code() == code
+
+
+async def test_metrics_of_all_engines_are_on_one_page(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
+        async with client(engine.address) as app:
+            for key in (*keys_of(0, "Echo", 2), *keys_of(1, "Echo", 3)):
+                await app.request("Echo", 1, key=key)
+        async with aiohttp.ClientSession() as session, session.get(f"http://{engine.http}/metrics") as response:
+            page = await response.text()
+        assert re.search(r'^amx_active_agents\{engine="0"\} 2.0$', page, re.MULTILINE)
+        assert re.search(r'^amx_active_agents\{engine="1"\} 3.0$', page, re.MULTILINE)
+        assert page.count("# TYPE amx_active_agents gauge") == 1
 
 
 async def test_engine_process_killed_its_instances_go_on_elsewhere_and_come_home(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
@@ -23,11 +24,17 @@ class HealthSource(Protocol):
         ...
 
 
+Metrics = Callable[[str], Awaitable[tuple[str, bytes]]]
+
+
 class HttpServer:
     """Listens while entered. Stateless: every answer comes from the HealthSource."""
 
-    def __init__(self, source: HealthSource, config: HttpConfig, *, shared: bool = False) -> None:
-        """shared: other processes listen at the same port."""
+    def __init__(
+        self, source: HealthSource, config: HttpConfig, *, shared: bool = False, metrics: Metrics | None = None
+    ) -> None:
+        """shared: other processes listen at the same port. metrics: instead of the source's own."""
+        self._all_metrics = metrics
         self._shared = shared
         self._source = source
         self._config = config
@@ -84,7 +91,11 @@ class HttpServer:
         return web.json_response({"status": "ready"}, headers=_NO_STORE)
 
     async def _metrics(self, request: web.Request) -> web.Response:
-        content_type, text = self._source.render_metrics(request.headers.get("Accept", ""))
+        accept = request.headers.get("Accept", "")
+        if self._all_metrics is not None:
+            content_type, text = await self._all_metrics(accept)
+        else:
+            content_type, text = self._source.render_metrics(accept)
         return web.Response(body=text, headers={"Content-Type": content_type})
 
 

@@ -12,6 +12,7 @@ import grpc.aio
 from google.protobuf.message import Message as ProtoMessage
 
 from amx.v1 import engine_pb2
+from amx_server.api import peer_metrics
 from amx_server.api.merging import merge
 from amx_server.api.paging import page_token, token_number, token_parts
 from amx_server.api.status import error_of
@@ -22,6 +23,8 @@ from amx_server.runtime.queries import page_size
 from amx_server.security.identity import Identity
 
 _PREFIX = "/amx.v1.EngineService/"
+_SCRAPE = 5.0  # seconds for the metrics of another engine
+_NOBODY = Identity("metrics", "default")
 _TIMEOUT = 30.0  # seconds for an answer, where the caller sets no limit
 _ENDLESS = 1e9  # seconds that gRPC gives for a caller without a limit
 _PATIENT = frozenset({"WaitInvocation", "StreamRequest", "CollectMemory", "VerifyMemory", "ReadLog"})
@@ -235,6 +238,24 @@ class Passing:
             raise error_of(error) from None
         finally:
             call.cancel()
+
+    async def metrics(self, accept: str, own: str) -> bytes:
+        """The metrics of all engines as one page. own: those of this one. An engine that does not answer is left out,
+        and its absence shows.
+        """
+
+        async def ask(number: int) -> tuple[int, str]:
+            if number == self._shard.number:
+                return number, own
+            call: Any = self._channel(number).unary_unary(peer_metrics.METHOD)
+            try:
+                page: bytes = await call(accept.encode(), metadata=self._trust.metadata(_NOBODY), timeout=_SCRAPE)
+            except grpc.aio.AioRpcError:
+                return number, ""
+            return number, page.decode()
+
+        pages = await asyncio.gather(*(ask(number) for number in range(self._shard.count)))
+        return peer_metrics.together(pages).encode()
 
     # --- reaching one ------------------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from amx.v1 import engine_pb2, link_pb2
+from amx_server.api import peer_metrics
 from amx_server.api.engine_service import EngineService
 from amx_server.api.http import HttpServer
 from amx_server.api.link_service import LinkService
@@ -74,6 +75,8 @@ class Server:
                 EngineService(self._engine, self._identify, self._passing).handler(),
             )
         )
+        if self._trust is not None:
+            server.add_generic_rpc_handlers((peer_metrics.handler(self._trust, self._engine.render_metrics),))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         names = [
             link_pb2.DESCRIPTOR.services_by_name["LinkService"].full_name,
@@ -99,7 +102,9 @@ class Server:
         self._server = server
         if config.http.enabled:
             try:
-                self._http = await HttpServer(self._engine, config.http, shared=self._shared).__aenter__()
+                metrics = self._metrics if self._passing is not None else None
+                http = HttpServer(self._engine, config.http, shared=self._shared, metrics=metrics)
+                self._http = await http.__aenter__()
             except OSError as error:
                 await server.stop(None)
                 raise AmxError(
@@ -125,6 +130,12 @@ class Server:
             require_client_auth=client_ca is not None,
         )
         return server.add_secure_port(address, credentials)
+
+    async def _metrics(self, accept: str) -> tuple[str, bytes]:
+        """(content type, text) of the metrics of all engines of the address."""
+        assert self._passing is not None
+        content_type, own = self._engine.render_metrics(accept)
+        return content_type, await self._passing.metrics(accept, own.decode())
 
     def _identify(self, context: Any) -> Identity:
         """The identity behind a call: bearer token in its metadata, or client certificate, or what a peer says."""

@@ -238,6 +238,7 @@ class Engine:
         self.engines = self.acceptance.engines = Engines(
             shard, self.config, self.clock, self.store, self._timers, self.namespace
         )
+        self.metrics.sources.append(self.engines.metrics)
         self.dispatcher.ids = shard.ids(1)
         self.acceptance.seqs = shard.ids(self.store.next_seq)
         self.events.ids = shard.ids(1)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+
 from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.cluster.outbox import EVENTS, ShardOutbox, publisher_text
 from amx_server.cluster.peers import Forwarded, PeerCall, Peers
@@ -59,6 +61,13 @@ class Engines:
 
     def _no_longer_stored(self, namespace: str, size: int) -> None:
         self._namespace_of(namespace).quota.store(-size)
+
+    def metrics(self) -> Iterator[Metric]:
+        """What is counted here."""
+        yield CounterMetricFamily("amx_forwarded_messages", "Messages handed to other engines.", value=self.forwarded)
+        outbox = self.outbox
+        yield GaugeMetricFamily("amx_outbox_messages", "Stored for other engines.", value=outbox.waiting)
+        yield CounterMetricFamily("amx_outbox_refused", "Refused by other engines for good.", value=outbox.dead)
 
     # --- ownership ---------------------------------------------------------------------------------------------------
 
