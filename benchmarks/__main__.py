@@ -15,10 +15,11 @@ from benchmarks.systems import System
 from benchmarks.systems.amx import Amx
 from benchmarks.systems.autogen import AutoGen
 from benchmarks.systems.nats import Nats
+from benchmarks.systems.processes_each import BareProcesses, OpenAiProcesses
 from benchmarks.systems.ray import Ray
 from benchmarks.systems.restate import Restate
 
-PEERS: tuple[type[System], ...] = (Nats, AutoGen, Ray, Restate)
+PEERS: tuple[type[System], ...] = (Nats, AutoGen, Ray, Restate, BareProcesses, OpenAiProcesses)
 CORES = 2
 
 
@@ -30,7 +31,7 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
     commands = parser.add_subparsers(dest="command")
     commands.add_parser("check", help="print the rows that miss their bound; exit status 1 if there are any")
     peers = commands.add_parser("peers-install", help="install what we compare with into benchmarks/.peers")
-    peers.add_argument("peer", nargs="?", choices=[peer.name for peer in PEERS], help="only this one")
+    peers.add_argument("peer", nargs="?", choices=list(install.PYTHON_PACKAGES), help="only this one")
     return parser.parse_args(argv)
 
 

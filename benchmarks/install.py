@@ -14,8 +14,9 @@ from pathlib import Path
 
 from benchmarks.systems import PEERS
 
-_PYTHON_PACKAGES = {
+PYTHON_PACKAGES = {
     "autogen": ("autogen-core==0.7.5", "autogen-ext[grpc]==0.7.5"),
+    "openai": ("openai==3.54.0",),
     "nats": ("nats-py==2.16.0",),
     "ray": ("ray==2.60.0",),
     "restate": ("restate-sdk==1.3.0", "hypercorn==0.18.0", "aiohttp==3.14.5"),
@@ -30,7 +31,7 @@ class InstallError(Exception):
 
 def install(only: str | None = None) -> list[str]:
     """Installs every peer, or one. Prints progress. Returns the names of those that failed."""
-    names = [only] if only else list(_PYTHON_PACKAGES)
+    names = [only] if only else list(PYTHON_PACKAGES)
     steps = [(name, step) for name in names for step in _steps(name)]
     failed: list[str] = []
     for number, (name, (what, step)) in enumerate(steps, start=1):
@@ -47,7 +48,7 @@ def install(only: str | None = None) -> list[str]:
 
 def _steps(name: str) -> list[tuple[str, Callable[[], None]]]:
     directory = PEERS / name
-    steps = [(" ".join(_PYTHON_PACKAGES[name]), lambda: _python_environment(directory, _PYTHON_PACKAGES[name]))]
+    steps = [(" ".join(PYTHON_PACKAGES[name]), lambda: _python_environment(directory, PYTHON_PACKAGES[name]))]
     if name == "nats":
         steps.append((_NATS_SERVER, lambda: _nats_server(directory / "bin")))
     if name == "restate":

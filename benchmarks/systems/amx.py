@@ -102,6 +102,11 @@ class RunningAmx(Running):
             async with Child("content_store", argv, self._directory, self._environment) as content:
                 figures = await content.ask("measure", what=load.kind.removeprefix("content_"), **window)
                 return dict(figures)
+        if load.kind.startswith("vm_"):
+            argv = [sys.executable, "-m", "benchmarks.agent_vm"]
+            async with Child("agent_vm", argv, self._directory, self._environment) as machine:
+                what = load.kind.removeprefix("vm_")
+                return dict(await machine.ask("measure", what=what, agents=load.in_flight, **window))
         if load.kind == "engines":
             argv = [sys.executable, "-m", "benchmarks.engines"]
             async with Child("engines", argv, self._directory, self._environment) as engines:
