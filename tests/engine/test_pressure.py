@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from amx.v1 import common_pb2, link_pb2
+from amx_server.core.clock import ManualClock
 from amx_server.runtime.engine import Engine
 from amx_server.runtime.scheduling.pressure import HOLD_SECONDS, Level
 from amx_server.runtime.scheduling.sensors import memory_limit, own_bytes
@@ -155,6 +156,23 @@ async def test_instances_sleep_four_times_as_early_under_pressure(rig: Rig) -> N
     assert rig.engine.placement.instances == 1
     await under(rig, Level.ELEVATED)
     assert rig.engine.placement.instances == 0
+
+
+async def test_content_gives_memory_back_under_pressure_of_memory_alone(tmp_path: Path) -> None:
+    config = configured(storage={"path": str(tmp_path / "amx.db")})
+    async with Engine(config, clock := ManualClock(), ticking=False) as engine:
+        rig = Rig(engine, clock)
+        hot = engine.blobs.store._contents.hot
+        whole = hot.budget
+        await under(rig, Level.HIGH)
+        assert hot.budget == whole // 2
+        rig.engine.monitor.own_bytes = lambda: 0
+        await rig.pass_time(HOLD_SECONDS + 1, step=0.5)
+        assert hot.budget == whole
+        rig.engine.monitor.loop_delay = 1.0
+        await rig.pass_time(1, step=0.1)
+        assert rig.engine.monitor.pressure.level == Level.HIGH
+        assert hot.budget == whole
 
 
 async def test_draining_engine_refuses_everything_as_before(rig: Rig) -> None:

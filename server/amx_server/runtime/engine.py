@@ -70,6 +70,8 @@ _PURGE_ROWS = 5_000
 _RESTORE_PAGE = 5_000
 # Part of the places at each provider that background operations may take.
 _BACKGROUND_SHARE = {Level.NORMAL: 1.0, Level.ELEVATED: 0.5, Level.HIGH: 0.25, Level.CRITICAL: 0.0}
+# Part of its budget in memory that content keeps where memory makes the pressure.
+_CONTENT_PART = {Level.NORMAL: 1.0, Level.ELEVATED: 0.75, Level.HIGH: 0.5, Level.CRITICAL: 0.25}
 _HURRY = 0.25  # part of their idle time after which instances sleep while there is pressure
 
 
@@ -405,6 +407,7 @@ class Engine:
         self.acceptance.look_again()
         self._hibernation.hurry = _HURRY if level > Level.NORMAL else 1.0
         self.io.throttle(_BACKGROUND_SHARE[level])
+        self.blobs.store.squeeze(_CONTENT_PART[min(level, self.monitor.pressure.memory_level)])
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters

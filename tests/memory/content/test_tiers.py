@@ -69,6 +69,29 @@ def test_tiers_stay_within_their_budgets(store: ContentStore) -> None:
     audit(store)
 
 
+def test_squeezed_tiers_move_down_what_no_longer_fits_and_take_it_up_again_later(store: ContentStore) -> None:
+    values = fill(store, 100)
+    settle(store)
+    contents = store._contents
+    hot, warm = contents.hot.budget, contents.warm.budget
+    store.squeeze(0.25)
+    settle(store)
+    assert contents.hot.bytes <= hot * 0.25
+    assert contents.warm.bytes <= warm * 0.25
+    for address, data in values.items():
+        assert store.get(address) == data
+    audit(store)
+    store.squeeze(1.0)
+    assert (contents.hot.budget, contents.warm.budget) == (hot, warm)
+
+
+def test_store_in_memory_only_is_not_squeezed_for_it_has_nowhere_to_move_to(open_store: OpenStore) -> None:
+    store = open_store(None)
+    budget = store._contents.hot.budget
+    store.squeeze(0.25)
+    assert store._contents.hot.budget == budget
+
+
 def test_recently_used_content_stays_hot(store: ContentStore) -> None:
     favourite = store.put(b"favourite" * 100)
     for seed in range(300):

@@ -33,6 +33,7 @@ from amx_server.memory.content.writing import Writer
 from amx_server.storage.lock import StoreLock
 
 ENGINE = Owner()
+_LEAST_BYTES = 4096  # of a tier
 
 
 class ContentStore:
@@ -64,7 +65,8 @@ class ContentStore:
         self._maintenance = Maintenance(contents, self._demotion, self._compactor)
         self._thread = MaintenanceThread(self._maintenance) if self._options.background else None
         self._hot = contents.hot
-        self._high_bytes = int(self._hot.budget * 0.95)
+        self._high_bytes = 0
+        self.squeeze(1.0)
         self._hits = 0
         self._puts = 0
         self._known = 0
@@ -266,6 +268,20 @@ class ContentStore:
     def maintain(self, seconds: float = STEP_S) -> bool:
         """Upkeep for about that long; True: there is more. For stores opened without a background thread."""
         return self._maintenance.step(seconds)
+
+    def squeeze(self, part: float) -> None:
+        """From now on the tiers in memory have this part of their budgets, above 0 to 1; what does not fit moves down
+        by and by. Nothing where everything is kept in memory: there is nowhere to move to. Returns at once.
+        """
+        contents, options = self._contents, self._options
+        if contents.log is None:
+            part = 1.0
+        with contents.lock:
+            contents.hot.budget = max(_LEAST_BYTES, int(options.hot_bytes * part))
+            contents.warm.budget = max(_LEAST_BYTES, int(options.warm_bytes * part))
+            self._high_bytes = int(contents.hot.budget * 0.95)
+        if self._thread is not None:
+            self._thread.wake()
 
     @property
     def damages(self) -> list[Damage]:

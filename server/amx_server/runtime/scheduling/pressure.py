@@ -153,6 +153,11 @@ class Pressure:
         }
 
     @property
+    def memory_level(self) -> Level:
+        """What memory alone means."""
+        return self._policy.memory.level(self.readings.memory_share)
+
+    @property
     def cpu_bound(self) -> bool:
         """Whether the event loop is scarce, by its standing delay."""
         return self._policy.loop.level(self.readings.loop_delay) > Level.NORMAL
