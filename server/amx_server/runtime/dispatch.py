@@ -118,6 +118,7 @@ class Dispatcher:
     def run_or_queue(self, inv: Invocation, instance: Instance, now: float) -> None:
         """As `enqueue`, for a message that has not ended and an instance that is known to be awake."""
         mailbox = instance.mailbox
+        ready = False  # but for a slot
         if (
             not mailbox
             and not instance.loading
@@ -125,9 +126,16 @@ class Dispatcher:
         ):
             placement = self._placement
             link = placement.slot(instance)
-            if link is not None and (instance.memory is not None or not placement.needs_memory(instance)):
-                self._admit(inv, link, now)
-                return
+            if instance.memory is not None or not placement.needs_memory(instance):
+                if link is not None:
+                    self._admit(inv, link, now)
+                    return
+                ready = (
+                    instance.running is None
+                    and not instance.delivering
+                    and instance.barred is None
+                    and instance.operations is None
+                )
         if mailbox is None:
             mailbox = instance.mailbox = Mailbox()
         agent = instance.agent
@@ -149,7 +157,9 @@ class Dispatcher:
         mailbox.push(inv, inv.priority)
         agent.queued += 1
         self.queued += 1
-        if inv.concurrent or (instance.running is None and not instance.delivering):
+        if ready:
+            self._wait_for_link(instance, inv.priority, now)
+        elif inv.concurrent or (instance.running is None and not instance.delivering):
             self.advance(instance)
 
     def _refuse(self, inv: Invocation, error: AmxError) -> None:
@@ -185,7 +195,7 @@ class Dispatcher:
                 # It had the instance to itself when its link was lost: it goes first.
                 link = self._placement.slot(instance)
                 if link is None:
-                    self._wait_for_link(instance, running.priority)
+                    self._wait_for_link(instance, running.priority, self._now())
                 elif not self._placement.needs_memory(instance):
                     self._run(running, link, self._now())
             return
@@ -201,7 +211,7 @@ class Dispatcher:
                 return
             link = self._placement.slot(instance)
             if link is None or (link is served and link is self._serving):
-                self._wait_for_link(instance, mailbox.peek_priority())
+                self._wait_for_link(instance, mailbox.peek_priority(), self._now())
                 return
             served = link
             inv = mailbox.pop()
@@ -235,11 +245,11 @@ class Dispatcher:
         else:
             self._refuse(inv, refusal)
 
-    def _wait_for_link(self, instance: Instance, priority: int) -> None:
+    def _wait_for_link(self, instance: Instance, priority: int, now: float) -> None:
         """Lines the instance up for a link with room: its turn comes in `serve`."""
         agent = instance.agent
-        if agent.ready.push(instance, priority, self._now()):
-            self._waits.lined_up()
+        if agent.ready.push(instance, priority, now):
+            self._waits.in_line += 1
         if agent.active is not None:
             for host in agent.active.hosts:
                 host.starved = True
@@ -272,10 +282,11 @@ class Dispatcher:
             return  # further up, and not through yet
         self._serving = link
         queue, pending = link.run_queue, link.pending_events
+        busy = queue.busy
         unmoved: list[tuple[Instance, float, int]] = []  # at work elsewhere: each has one turn
         try:
-            while link.accepting and link.in_flight < link.credit and (queue or pending):
-                if pending and (link.event_next or not queue):
+            while link.accepting and link.in_flight < link.credit and (busy or pending):
+                if pending and (link.event_next or not busy):
                     link.event_next = False
                     self.events.send_next(link)
                     continue
@@ -287,7 +298,7 @@ class Dispatcher:
                 in_flight = link.in_flight
                 self.advance(instance)
                 if link.in_flight == in_flight and lane.discard(instance):
-                    self._waits.gave_up()
+                    self._waits.in_line -= 1
                     unmoved.append((instance, since, priority))
                 else:
                     self._waits.had_turn(self._now() - since)
@@ -295,7 +306,7 @@ class Dispatcher:
             self._serving = outer
             for instance, since, priority in unmoved:
                 instance.agent.ready.push(instance, priority, since)
-            link.starved = bool(queue or pending)
+            link.starved = bool(busy or pending)
 
     def _run(self, inv: Invocation, link: LinkSession, now: float) -> None:
         """Sends the invocation to its link. The caller has made sure of credit and of the instance's turn."""
@@ -437,7 +448,7 @@ class Dispatcher:
         if instance.mailbox is not None or instance.operations is not None:
             priority = self._gives_way(instance, link) if link is not None and link.starved else 0
             if priority:
-                self._wait_for_link(instance, priority)
+                self._wait_for_link(instance, priority, instance.last_active)
             else:
                 self.advance(instance)
         if link is not None and link.starved:
@@ -812,7 +823,7 @@ class Dispatcher:
             if not mailbox:
                 instance.mailbox = None
                 if instance.running is None and agent.ready.discard(instance):
-                    self._waits.gave_up()
+                    self._waits.in_line -= 1
 
     def caller_left(self, inv: Invocation) -> None:
         """Whoever made the request has gone: it is cancelled, or, if it is stored, goes on like a one-way message."""

@@ -206,85 +206,100 @@ class RunQueue(Generic[H]):
     `pop` and `push` take constant time for one agent, O(log agents) for many.
     """
 
-    __slots__ = ("_busy", "_levels", "_owed", "_unit")
+    __slots__ = ("_levels", "_owed", "_unit", "busy")
 
     def __init__(self, unit: float = 1.0) -> None:
         """unit: the cost of a usual turn. What the numbers mean (turns, seconds) is the owner's choice."""
         self._levels: list[_Level[H]] = [_Level() for _ in range(LEVELS)]
-        self._busy: list[int] = []  # levels that have members, the most urgent first
         self._owed = [0.0] * LEVELS
         self._unit = unit
+        self.busy: list[int] = []
+        """Levels where something waits, or did when they were last looked at, the most urgent first. Not to be changed
+        by others; always the same list.
+        """
 
     def pop(self, cost: float | None = None) -> tuple[H, float, Lane[H], int] | None:
         """Takes out what is next and charges its share with `cost` (default: one unit); None: nothing waits.
 
         Returns the item, its `since`, its lane and the priority it waited at.
         """
-        busy = self._busy
+        busy = self.busy
         while busy:
             index = busy[0] if len(busy) == 1 else self._choose()
-            lane = self._next_lane(index)
-            if lane is None:
+            namespace = self._next_namespace(index)
+            if namespace is None:
                 busy.remove(index)
                 self._owed[index] = 0.0
                 continue
+            agents = namespace.agents
+            lane = agents.heap[0][2]
             item, since = lane._levels[index].popitem(last=False)
             del lane._of[item]
-            self._charge(lane, index, self._unit if cost is None else cost)
+            if cost is None:
+                cost = self._unit
+            lane.share.charge(cost)
+            if len(self._levels[index].heap) > 1:
+                namespace.passed += cost / namespace.share.weight
+            if len(agents.heap) > 1:
+                agents.heap[0][3].passed += cost / lane.share.weight
+            if len(busy) > 1:
+                self._owe(index, cost)
             return item, since, lane, index + 1
-        return None
-
-    def next_since(self, least: int = LEVELS) -> float | None:
-        """When what is next was pushed, of priority `least` and more urgent; None: nothing of that kind waits."""
-        for index in self._busy:
-            lane = self._next_lane(index) if index < least else None
-            if lane is not None:
-                return next(iter(lane._levels[index].values()))
         return None
 
     def charge(self, lane: Lane[H], priority: int, cost: float) -> None:
         """What was popped cost so much more than it was charged with; cost: at least 0."""
-        self._charge(lane, priority - 1, cost)
+        lane.share.charge(cost)
+        self._levels[priority - 1].charge(lane, cost)
+        self._owe(priority - 1, cost)
 
-    def __bool__(self) -> bool:
-        """False: nothing waits. True: something does, or did when this was last looked at."""
-        return bool(self._busy)
+    def next_since(self, least: int = LEVELS) -> float | None:
+        """When what is next was pushed, of priority `least` and more urgent; None: nothing of that kind waits."""
+        for index in self.busy:
+            namespace = self._next_namespace(index) if index < least else None
+            if namespace is not None:
+                return next(iter(namespace.agents.heap[0][2]._levels[index].values()))
+        return None
 
     def _choose(self) -> int:
         """The level that is owed most, if that is a turn; else the most urgent."""
-        owed, busy = self._owed, self._busy
+        owed, busy = self._owed, self.busy
         most = max(busy, key=owed.__getitem__)
         if owed[most] >= self._unit:
             return most
         owed[busy[0]] = 0.0  # it has all that the others leave
         return busy[0]
 
-    def _charge(self, lane: Lane[H], index: int, cost: float) -> None:
-        lane.share.charge(cost)
-        self._levels[index].charge(lane, cost)
-        if len(self._busy) > 1:
-            owed = self._owed
-            for other in self._busy:
-                if other != index:
-                    owed[other] += cost * FLOOR
-                elif owed[index] > 0.0:
-                    owed[index] -= cost
+    def _owe(self, index: int, cost: float) -> None:
+        """A level has used so much: the others that wait are owed their part of it."""
+        owed = self._owed
+        for other in self.busy:
+            if other != index:
+                owed[other] += cost * FLOOR
+            elif owed[index] > 0.0:
+                owed[index] -= cost
 
-    def _next_lane(self, index: int) -> Lane[H] | None:
-        """The lane of a level whose turn it is. Drops those that have nothing to do; None: none is left."""
+    def _next_namespace(self, index: int) -> _Namespace[H] | None:
+        """Whose turn it is at a level; the first of its agents has something waiting. Drops those that have nothing;
+        None: none is left.
+        """
         level = self._levels[index]
-        while level.heap:
-            agents = level.first().agents
-            while agents.heap:
-                agents.first()
-                lane = agents.heap[0][2]
+        heap = level.heap
+        while heap:
+            namespace = heap[0][3] if len(heap) == 1 else level.first()
+            agents = namespace.agents
+            lanes = agents.heap
+            while lanes:
+                if len(lanes) > 1:
+                    agents.first()
+                lane = lanes[0][2]
                 if lane._levels[index] and self in lane._queues:
-                    return lane
+                    return namespace
                 agents.drop_first()
             level.drop_first()
         return None
 
     def _enter(self, lane: Lane[H], index: int) -> None:
-        if index not in self._busy:
-            insort(self._busy, index)
+        if index not in self.busy:
+            insort(self.busy, index)
         self._levels[index].enter(lane)

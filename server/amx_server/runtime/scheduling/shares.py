@@ -34,8 +34,9 @@ class Share:
     def charge(self, cost: float) -> None:
         """Notes that it used so much."""
         self.used += cost
-        if self.parent is not None:
-            self.parent.used += cost
+        parent = self.parent
+        if parent is not None:
+            parent.used += cost
 
 
 class Account(Share):

@@ -53,24 +53,34 @@ class Waits:
     ends it, once, on every path. Runs on the event loop's thread only; `counts` and `seconds` may be read on another.
     """
 
-    __slots__ = ("_latest", "counts", "seconds")
+    __slots__ = ("_counts", "_in_line_seconds", "_latest", "in_line", "seconds")
 
     def __init__(self) -> None:
         self._latest: dict[Instance, Wait] = {}
-        self.counts: dict[WaitReason, int] = dict.fromkeys(WaitReason, 0)
-        """Waits under way."""
+        self._counts = dict.fromkeys(WaitReason, 0)
+        self.in_line = 0
+        """Waits for a LINK. They are not entered here but in the lanes of agents; the dispatcher counts them."""
         self.seconds: Mapping[WaitReason, DurationHistogram] = {reason: DurationHistogram() for reason in WaitReason}
         """How long those that ended took."""
+        self._in_line_seconds = self.seconds[WaitReason.LINK]
+
+    @property
+    def counts(self) -> dict[WaitReason, int]:
+        """Waits under way, by reason."""
+        return {**self._counts, WaitReason.LINK: self.in_line}
 
     def began(self, instance: Instance, reason: WaitReason, detail: str, now: float) -> Wait:
-        """`instance` does not go on before the wait that this returns is given to `ended`. now: monotonic seconds."""
+        """`instance` does not go on before the wait that this returns is given to `ended`. now: monotonic seconds.
+
+        reason: any but LINK.
+        """
         wait = Wait(instance, reason, detail, now)
         earlier = self._latest.get(instance)
         if earlier is not None:
             wait._earlier = earlier
             earlier._later = wait
         self._latest[instance] = wait
-        self.counts[reason] += 1
+        self._counts[reason] += 1
         return wait
 
     def ended(self, wait: Wait, now: float) -> None:
@@ -88,21 +98,13 @@ class Waits:
         if earlier is not None:
             earlier._later = later
         wait._earlier = wait._later = None
-        self.counts[wait.reason] -= 1
+        self._counts[wait.reason] -= 1
         self.seconds[wait.reason].observe(now - wait.since)
 
-    def lined_up(self) -> None:
-        """An instance waits for a link. Its agent's lane keeps who and since when; here it is only counted."""
-        self.counts[WaitReason.LINK] += 1
-
     def had_turn(self, seconds: float) -> None:
-        """One that lined up got what it waited for, after so long."""
-        self.counts[WaitReason.LINK] -= 1
-        self.seconds[WaitReason.LINK].observe(seconds)
-
-    def gave_up(self) -> None:
-        """One that lined up needs no link any more."""
-        self.counts[WaitReason.LINK] -= 1
+        """An instance that lined up got what it waited for, after so long."""
+        self.in_line -= 1
+        self._in_line_seconds.observe(seconds)
 
     def of(self, instance: Instance) -> list[Wait]:
         """What one instance waits for, what it waited for first at the front."""
