@@ -55,27 +55,26 @@ async def test_block_of_the_loop_is_told_with_its_place_and_length() -> None:
         enough = time.monotonic() + 0.2
         took = spin(lambda: time.monotonic() > enough)
         await told.wait()
-    (block,) = told.blocks
+    block = told.blocks[0]  # a busy machine may have made more
     assert (block.instance, block.handler) == ("", "")
     assert "test_watchdog.py" in block.place
     assert 0.1 <= block.seconds <= took + 5.0
     assert before_ms - 1000 <= block.at_ms <= before_ms + 5000
-    assert list(watchdog.blocks) == [block] and watchdog.counts == {("", ""): 1}
-    assert sum(watchdog.durations.counts) == 1
+    assert watchdog.blocks[-1] is block
+    assert watchdog.counts[("", "")] == sum(watchdog.durations.counts) == len(told.blocks)
 
 
 async def test_loop_that_waits_is_not_blocked() -> None:
     told = Told()
-    with Watchdog(1.0, told, interval=0.001):
+    with Watchdog(5.0, told, interval=0.001):
         for _ in range(50):
             await asyncio.sleep(0.002)
     assert told.blocks == []
 
 
 async def test_watchdog_without_a_limit_watches_nothing() -> None:
-    threads = threading.active_count()
     with Watchdog(0.0):
-        assert threading.active_count() == threads
+        assert not any(thread.name == "amx-watchdog" for thread in threading.enumerate())
 
 
 @pytest.mark.parametrize("waits_first", [False, True])
