@@ -73,6 +73,17 @@ async def test_census_tells_how_much_of_its_slots_an_agent_used_and_how_efficien
     assert usage.efficiency == pytest.approx(1.0)
 
 
+async def test_handlers_that_take_longer_than_a_round_count_while_they_run(rig: Rig) -> None:
+    sdk = await rig.worker(agent("Slow"), credit=4)
+    await flood(sdk, "Slow", 3)
+    await rig.pass_time(5, step=1)
+    assert usages(rig)["Slow"].used == 0.75
+    for _ in range(3):
+        (await sdk.work()).succeed()
+    await rig.pass_time(2, step=1)
+    assert "Slow" not in usages(rig)
+
+
 async def test_agents_of_the_same_links_are_one_pool_and_others_another(rig: Rig) -> None:
     await rig.worker(agent("A"), agent("B"), agent("C"), agent("D"), agent("E"))
     both = await rig.worker(agent("Z"))

@@ -138,7 +138,9 @@ def _reading(reading: dict[str, Any], name: str) -> str:
     value: float = reading[name]
     if name != "value" and not value:
         return "never"
-    return duration(round(value * 1000)) if reading["signal"].endswith("delay") else f"{value:.0%}"
+    if not reading["signal"].endswith("delay"):
+        return f"{value:.0%}"
+    return f"{value * 1000:.0f}ms" if value < 1 else f"{value:.3g}s"
 
 
 def _decisions(output: Output, found: dict[str, Any]) -> None:

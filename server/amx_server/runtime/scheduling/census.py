@@ -234,6 +234,8 @@ class Census:
             known = record.efficiency or efficiency
             record.efficiency = known + _SMOOTHING * (efficiency - known)
         slots = sum(host.credit for host in pool.hosts)
+        # What ended is known exactly; handlers that take longer than a round are seen while they run.
+        used = busy / self._elapsed if ended and busy < ended * self._elapsed else float(sum(running or ()))
         waiting = agent.ready.counts()
         urgent = agent.ready.oldest(_URGENT)
         counts = running or [0] * 5
@@ -247,7 +249,7 @@ class Census:
             sum(counts),
             (critical, high, normal, low, background),
             max(0.0, now - urgent) if urgent is not None else 0.0,
-            min(1.0, busy / (self._elapsed * slots)) if slots and 0 < self._elapsed < float("inf") else 0.0,
+            min(1.0, used / slots) if slots else 0.0,
             record.efficiency,
         )
 
