@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from amx_engine import AmxEngine, AmxError
+from tests.faults.content_load import Archive
 from tests.process.agents import Counter
 from tests.process.harness import EngineProcess, client, engine_process, until
 
@@ -138,3 +139,38 @@ async def test_handler_whose_changes_cannot_be_stored_does_not_answer_as_if_they
             totals = await application.request("Counter", handler="totals")
             assert totals[0] == counted
             assert await application.request("Counter", 1) == counted + 1
+
+
+async def test_full_disk_refuses_large_values_by_name_and_takes_them_when_there_is_room(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"\0" * (4 << 20))
+    with engine_process(tmp_path, data=small_disk) as engine:
+        async with client(engine.address, Archive) as application:
+            stored = 0
+            refusals: list[str] = []
+            while len(refusals) < 3:
+                try:
+                    await application.request("Archive", stored + 1, handler="keep", timeout=10)
+                    stored += 1
+                except AmxError as error:
+                    refusals.append(error.reason)
+            assert stored > 50
+            assert refusals == ["STORAGE_FULL"] * 3
+            ballast.unlink()
+
+            async def serves() -> bool:
+                try:
+                    await application.request("Archive", stored + 1, handler="keep", timeout=10)
+                except AmxError as error:
+                    refusals.append(error.reason)
+                    return False
+                return True
+
+            await until(serves, "service after room came back")
+            assert set(refusals) == {"STORAGE_FULL"}
+        engine.kill()
+        await asyncio.to_thread(engine.start)
+        async with client(engine.address, Archive) as application:
+            assert await application.request("Archive", handler="count", timeout=60) == [stored + 1, 1]
