@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
@@ -163,6 +164,10 @@ _NOTHING: Final = tuple((None,) * count for count in range(_WIDTH + 1))
 _CHECKPOINT_IDLE_PAGES: Final = 1
 _CHECKPOINT_PAGES: Final = 4096
 _CHECKPOINT_IDLE_S: Final = 1.0
+# For so long after the disk was seen full, or nearly, the log is moved into the file early: what it has grown to can
+# only be given back once the file has room for it.
+_CAREFUL_S: Final = 600.0
+_CHECKPOINT_CAREFUL_PAGES: Final = 128
 _WAL_KEPT_BYTES: Final = 64 << 20
 
 
@@ -219,6 +224,10 @@ class SqliteWriter:
         self._pages_written = 0
         self._pages_checkpointed = 0
         self._full = False  # the last write found no room
+        self._careful_until = 0.0
+        disk = os.statvfs(path)
+        if disk.f_bavail * disk.f_frsize < _WAL_KEPT_BYTES:
+            self._be_careful()
 
     def close(self) -> None:
         """Folds the log into the file and closes it. Nothing may be written afterwards."""
@@ -250,6 +259,8 @@ class SqliteWriter:
         except Exception as error:
             failure = self._failed(error)
             self._full = failure.reason == "STORAGE_FULL"
+            if self._full:
+                self._be_careful()
             if keeping is not None:
                 self._release(keeping.references)
             raise failure from error
@@ -263,7 +274,12 @@ class SqliteWriter:
         """Moves the log into the file when it has grown, or when there is nothing else to do."""
         pages = self._connection.status(apsw.SQLITE_DBSTATUS_CACHE_WRITE)[0]
         fresh = pages - self._pages_checkpointed
-        if fresh >= (_CHECKPOINT_IDLE_PAGES if idle else _CHECKPOINT_PAGES):
+        due = _CHECKPOINT_IDLE_PAGES if idle else _CHECKPOINT_PAGES
+        if self._careful_until:
+            due = min(due, _CHECKPOINT_CAREFUL_PAGES)
+            if time.monotonic() > self._careful_until:
+                self._careful_until = 0.0
+        if fresh >= due:
             self._pages_checkpointed = pages
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
             return None
@@ -275,6 +291,9 @@ class SqliteWriter:
             self._connection.wal_checkpoint(mode=apsw.SQLITE_CHECKPOINT_PASSIVE)
         except apsw.Error:
             pass  # there is no room for that either
+
+    def _be_careful(self) -> None:
+        self._careful_until = time.monotonic() + _CAREFUL_S
 
     def purge_ended(self, before_ms: int, limit: int) -> int:
         """See Store.purge_ended."""
