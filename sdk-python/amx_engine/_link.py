@@ -163,6 +163,11 @@ class Link:
         """Whether there is a connection now."""
         return self.protocol.open
 
+    @property
+    def over(self) -> bool:
+        """Whether it was closed, or the engine refused to have it back: every call fails."""
+        return self._ended.done()
+
     # Calls
 
     async def request_bytes(

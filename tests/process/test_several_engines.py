@@ -325,6 +325,33 @@ async def test_engine_processes_killed_under_load_lose_nothing_acknowledged(tmp_
             await until(complete, f"{sent} messages to each counter, and as many from each relay")
 
 
+async def test_public_socket_moves_with_the_engine_that_listens_there(tmp_path: Path) -> None:
+    socket = tmp_path / "amx.sock"
+    address = f"unix:{socket}"
+    with (
+        engine_process(tmp_path, f"grpc.unix_socket={socket}", workers=2) as engine,
+        worker_process(tmp_path, address, "Counter"),
+    ):
+        async with client(address) as app:
+            for key in (*keys_of(0, "Counter"), *keys_of(1, "Counter")):
+                await add(app, key, "before")
+            home = pid_of(engine, 0)
+            os.kill(home, signal.SIGKILL)
+            await until(lambda: pid_of(engine, 0) != home, "another process with the engine")
+            async with client(address) as late:
+                for key in (*keys_of(0, "Counter"), *keys_of(1, "Counter")):
+                    assert await totals(late, key) == [1, 1]
+
+
+async def test_engine_processes_stop_when_their_parent_was_killed(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine:
+        pids = {pid_of(engine, number) for number in (0, 1)}
+        engine.kill()
+        await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in pids), "the end of its processes")
+        with engine_process(tmp_path, workers=2) as again:  # its stores are free, and so are its ports
+            assert again.alive
+
+
 async def test_a_store_for_several_engines_is_for_no_other_number(tmp_path: Path) -> None:
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Counter"):
         async with client(engine.address) as app:

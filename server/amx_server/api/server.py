@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,11 +37,19 @@ class Server:
     """Listens while entered; leaving it closes every connection. The engine is drained by its owner before."""
 
     def __init__(
-        self, engine: Engine, config: EngineConfig, *, trust: PeerTrust | None = None, shared: bool = False
+        self,
+        engine: Engine,
+        config: EngineConfig,
+        *,
+        trust: PeerTrust | None = None,
+        shared: bool = False,
+        sockets: Sequence[str] = (),
     ) -> None:
         """trust: how other engines of the address are recognised; None: there are none. shared: other processes listen
-        at the same TCP ports, and the operating system gives each connection to one of them.
+        at the same TCP ports, and the operating system gives each connection to one of them. sockets: paths of Unix
+        sockets to listen on besides the configured one.
         """
+        self._sockets = [*([config.grpc.unix_socket] if config.grpc.unix_socket else []), *sockets]
         self._engine = engine
         self._config = config
         self._trust = trust
@@ -88,9 +97,9 @@ class Server:
             address = f"[{config.grpc.host}]:{config.grpc.port}"
         try:
             port = self._bind(server, address)
-            if config.grpc.unix_socket:
-                Path(config.grpc.unix_socket).parent.mkdir(parents=True, exist_ok=True)
-                server.add_insecure_port(f"unix:{config.grpc.unix_socket}")
+            for path in self._sockets:
+                Path(path).parent.mkdir(parents=True, exist_ok=True)
+                server.add_insecure_port(f"unix:{path}")
         except RuntimeError as error:
             raise AmxError(
                 errors.UNAVAILABLE,

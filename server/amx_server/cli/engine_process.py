@@ -116,8 +116,11 @@ class EngineProcess:
         level = logging.WARNING if self._modules is None else logging.INFO
         stack.enter_context(engine.log.standard_logging(level))
         await self._host(engine, stack)
-        server = await stack.enter_async_context(Server(engine, config, trust=self._trust, shared=True))
-        return engine, server
+        # One process can listen at a path: whoever runs the first engine does so at the public one.
+        public = setup.config.grpc.unix_socket
+        sockets = [public] if public is not None and number == 0 else []
+        listening = Server(engine, config, trust=self._trust, shared=True, sockets=sockets)
+        return engine, await stack.enter_async_context(listening)
 
     async def _host(self, engine: Engine, stack: AsyncExitStack) -> None:
         """Hosts the agents of the modules that are to be loaded at an engine."""
@@ -142,9 +145,7 @@ class EngineProcess:
             if self._engines:
                 number = min(self._engines)
                 config = self._setup.config
-                if config.grpc.unix_socket is not None and number != 0:
-                    # One process can listen at a path; whoever runs the first engine does.
-                    config = config.model_copy(update={"grpc": config.grpc.model_copy(update={"unix_socket": None})})
+                config = config.model_copy(update={"grpc": config.grpc.model_copy(update={"unix_socket": None})})
                 door = Server(self._engines[number], config, trust=self._trust, shared=True)
                 self._door = await door.__aenter__()
                 self._door_engine = number

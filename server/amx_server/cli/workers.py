@@ -25,6 +25,7 @@ from amx_server.cluster.membership import Close, Membership, Open, Order, Start
 from amx_server.cluster.shards import ShardedStore
 from amx_server.core.config import EngineConfig
 from amx_server.core.errors import UNAVAILABLE, AmxError
+from amx_server.runtime.scheduling.sensors import memory_limit
 from amx_server.telemetry.logs import EngineLog, get_logger
 
 log = get_logger(__name__)
@@ -43,7 +44,7 @@ def run_workers(config: EngineConfig, processes: int, load: Sequence[str] = ()) 
         store = ShardedStore(config)
         engines = store.claim(processes)
         with contextlib.ExitStack() as stack:
-            setup = _setup(config, engines, tuple(load), stack)
+            setup = _setup(_part_of_memory(config, processes), engines, tuple(load), stack)
             return asyncio.run(_Parent(setup, engines, processes).run())
     except AmxError as error:
         print(f"amx: {error.message} [{error.reason}]", file=sys.stderr)
@@ -51,6 +52,14 @@ def run_workers(config: EngineConfig, processes: int, load: Sequence[str] = ()) 
     except OSError as error:
         print(f"amx: {error}", file=sys.stderr)
         return FAILED
+
+
+def _part_of_memory(config: EngineConfig, processes: int) -> EngineConfig:
+    """The configuration with what one process may take of what the machine or the control group allows to all."""
+    if config.admission.memory is not None:
+        return config
+    part = config.admission.model_copy(update={"memory": memory_limit() // processes})
+    return config.model_copy(update={"admission": part})
 
 
 def _setup(config: EngineConfig, engines: int, load: tuple[str, ...], stack: contextlib.ExitStack) -> Setup:

@@ -129,7 +129,7 @@ class Peers:
     def _link(self, number: int, identity: Identity) -> Link:
         name = (number, identity.namespace, identity.subject, identity.permissions)
         link = self._links.get(name)
-        if link is None:
+        if link is None or link.over:
             address = f"unix:{self._shard.sockets[number]}"
             link = self._links[name] = Link(GrpcConnector(address, metadata=self._trust.metadata(identity)))
             opening = asyncio.ensure_future(link.open(inf))

@@ -132,7 +132,17 @@ class ShardedStore:
                 "namespaces": {name: _part(quota, engines) for name, quota in config.quotas.namespaces.items()},
             }
         )
-        return config.model_copy(update={"storage": storage, "quotas": quotas})
+        owned = config.memory
+        memory = owned.model_copy(
+            update={
+                "budget": max(1 << 20, owned.budget // engines),
+                "disk_bytes": _share(owned.disk_bytes, engines),
+                "namespace_quota": _share(owned.namespace_quota, engines),
+                "agent_quota": _share(owned.agent_quota, engines),
+                "quotas": {owner: _share(size, engines) for owner, size in owned.quotas.items()},
+            }
+        )
+        return config.model_copy(update={"storage": storage, "quotas": quotas, "memory": memory})
 
 
 def _part(quota: QuotaConfig, engines: int) -> QuotaConfig:
@@ -140,8 +150,13 @@ def _part(quota: QuotaConfig, engines: int) -> QuotaConfig:
     return quota.model_copy(
         update={
             "messages_per_second": quota.messages_per_second / engines,
-            "burst": -(-quota.burst // engines),
-            "mailbox_messages": -(-quota.mailbox_messages // engines),
-            "stored_bytes": -(-quota.stored_bytes // engines),
+            "burst": _share(quota.burst, engines),
+            "mailbox_messages": _share(quota.mailbox_messages, engines),
+            "stored_bytes": _share(quota.stored_bytes, engines),
         }
     )
+
+
+def _share(whole: int, engines: int) -> int:
+    """One engine's part, rounded up, so that 0 (no limit) and only that stays 0."""
+    return -(-whole // engines)
