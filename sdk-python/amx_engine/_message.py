@@ -47,6 +47,9 @@ class Priority(IntEnum):
             raise InvalidInput(f"priority {value!r} is unknown; use one of {names}", pointer="priority") from None
 
 
+_PRIORITIES = {0: Priority.NORMAL, **{priority.value: priority for priority in Priority}}
+
+
 class Message:
     """A message to an agent instance, or from one.
 
@@ -213,7 +216,8 @@ class Message:
     @property
     def priority(self) -> Priority:
         """How urgent it is."""
-        return Priority(int(self._proto.priority))
+        number = self._proto.priority
+        return _PRIORITIES.get(number) or Priority(int(number))
 
     @property
     def headers(self) -> Mapping[str, str]:
