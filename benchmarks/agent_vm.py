@@ -33,27 +33,29 @@ from benchmarks import child
 from benchmarks.load import Figures
 
 AGENTS = 1000
-WORK_SECONDS = 10.0
+STEPS = 6
 _FULL_SECONDS = 3.0  # of a load in a whole run; shorter ones are for trying
+_PATIENCE_S = 60.0
 _WARM_UP = 1000
 _AT_ONCE = 100
 _SWITCHES = 100_000
 
 
 def options_of(seconds: float) -> VmOptions:
-    """The work that machine and baselines do; shorter in a quick run."""
-    return VmOptions(agents=AGENTS, memory=256 << 20, seconds=WORK_SECONDS * min(1.0, seconds / _FULL_SECONDS))
+    """The work that machine and baselines do: STEPS model calls for each agent, fewer in a quick run."""
+    steps = max(2, round(STEPS * min(1.0, seconds / _FULL_SECONDS)))
+    return VmOptions(agents=AGENTS, memory=256 << 20, seconds=_PATIENCE_S, steps=steps)
 
 
 async def machine(warmup_s: float, seconds: float) -> Figures:
     """AGENTS agents with a shared prompt and tools, talking to a model: what the process takes."""
-    last = None
-    async with running(options_of(seconds)) as process:
+    last, options = None, options_of(seconds)
+    async with running(options) as process:
         async for state in process:
             last = state
     assert last is not None
     report = last.report
-    if report.failures or report.agents != AGENTS or report.steps < AGENTS:
+    if report.failures or report.agents != AGENTS or report.steps < AGENTS * options.steps:
         raise RuntimeError(f"not every agent did its work: {report}")
     return {
         "memory_mb": last.memory.pss / 1e6,

@@ -358,7 +358,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "vm_cpu",
         "vm",
-        "CPU of 1,000 agents that talk to a model for 10 s, start included",
+        "CPU of 1,000 agents for six model calls each, start of everything included",
         "s",
         "lower",
         10,

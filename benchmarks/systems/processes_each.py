@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from benchmarks.load import Figures
-from benchmarks.processes import Absent
+from benchmarks.processes import Absent, BenchmarkError
 from benchmarks.rows import Load
 from benchmarks.systems import Running, System, peer_python
 
@@ -61,7 +61,10 @@ class RunningProcesses(Running):
         if load.kind != "vm_machine":
             raise Absent(f"processes have nothing to compare with '{load.kind}'")
         count = PROCESSES // 2 if self._openai else PROCESSES
-        found = await baseline.measure(options_of(seconds), count, openai=bool(self._openai), python=self._openai)
+        options = options_of(seconds)
+        found = await baseline.measure(options, count, openai=bool(self._openai), python=self._openai)
+        if found.steps != count * options.steps:
+            raise BenchmarkError(f"{count} processes made {found.steps} steps, not {options.steps} each")
         return {
             "memory_mb": found.total_memory / 1e6,
             "start_ms": found.total_start * 1000,

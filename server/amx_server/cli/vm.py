@@ -40,6 +40,7 @@ def vm(
     seconds: Annotated[
         float | None, typer.Option("--seconds", min=0.1, help="Time to run.", show_default="until Ctrl+C")
     ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=0, help="Model calls for each agent; 0: as many as it can.")] = 0,
     prompt: Annotated[str, typer.Option("--prompt", help="Size of the prompt that all agents share.")] = "1MiB",
     latency: Annotated[
         tuple[str, str], typer.Option("--latency", metavar="LEAST MOST", help="Time that the model takes to answer.")
@@ -72,6 +73,7 @@ def vm(
             agents=agents,
             memory=parse_size(memory),
             seconds=seconds or 0.0,
+            steps=steps,
             prompt_bytes=parse_size(prompt),
             latency_min=parse_duration(latency[0]),
             latency_max=parse_duration(latency[1]),

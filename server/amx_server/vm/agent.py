@@ -14,9 +14,12 @@ NAME = "Assistant"
 
 
 class Step(TypedDict):
-    """number: of the step, from 1. until: second since the Unix epoch after which no further step follows."""
+    """number: of the step, from 1. last: number of the last one; 0: none is. until: second since the Unix epoch after
+    which no further step follows.
+    """
 
     number: int
+    last: int
     until: float
 
 
@@ -49,5 +52,5 @@ class Assistant:
         body = request_of(head, content.messages(conversation, WINDOW))
         answer = await context.io.call(model.post("/chat/completions", body))
         self.conversation = content.append(conversation, reply_in(answer.json()))
-        if time.time() < step["until"]:
-            context.send(context.address, Step(number=step["number"] + 1, until=step["until"]), durable=False)
+        if step["number"] != step["last"] and time.time() < step["until"]:
+            context.send(context.address, {**step, "number": step["number"] + 1}, durable=False)

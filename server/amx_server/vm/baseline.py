@@ -78,6 +78,7 @@ async def measure(options: VmOptions, processes: int, *, openai: bool = False, p
                 "host": address.hostname,
                 "port": address.port,
                 "openai": openai,
+                "steps": options.steps,
             }
             return await _measure(options, processes, python, arguments, "openai" if openai else "")
 

@@ -8,6 +8,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+_encode = json.JSONEncoder(separators=(",", ":")).encode
+
 WINDOW = 20
 """Messages of its conversation that an agent sends along with each question, at most."""
 TOOLS = 24
@@ -59,7 +61,7 @@ def question_of(customer: int, number: int) -> bytes:
 
 def message(role: str, content: object) -> bytes:
     """A message as JSON."""
-    return json.dumps({"role": role, "content": content}, separators=(",", ":")).encode()
+    return _encode({"role": role, "content": content}).encode()
 
 
 def system_message(prompt: str) -> bytes:

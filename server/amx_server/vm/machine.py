@@ -94,6 +94,7 @@ class Machine:
         self._stack = AsyncExitStack()
         self._began = time.monotonic()
         self._engine_start = self._spawn = 0.0
+        self._taught = 0  # calls that were no steps
         self._last = (self._began, 0, 0.0, 0)
 
     async def __aenter__(self) -> Self:
@@ -133,6 +134,7 @@ class Machine:
         path = f"/prompts/{written['prompt'].removeprefix('content:')}"
         request = HttpRequest("PUT", path, prompt, content_type="text/plain")
         await engine.io.call(Operation(PROVIDER, "prompt", request, WaitReason.MODEL))
+        self._taught = 1
         return self._spawn
 
     async def start(self) -> None:
@@ -141,7 +143,7 @@ class Machine:
         self._last = (time.monotonic(), self._steps(), *self._model_waits())
 
         async def begin(number: int) -> None:
-            step = Step(number=1, until=until)
+            step = Step(number=1, last=self.options.steps, until=until)
             await self._link.send(outgoing(NAME, step, str(number), handler="step", durable=False))
 
         for first in range(0, self.options.agents, _SENT_AT_ONCE):
@@ -188,7 +190,7 @@ class Machine:
         return self._link.runner.slots_in_use
 
     def _steps(self) -> int:
-        return self.engine.io.stats().providers[PROVIDER].succeeded
+        return self.engine.io.stats().providers[PROVIDER].succeeded - self._taught
 
     def _model_waits(self) -> tuple[float, int]:
         histogram = self.engine.waits.seconds[Waiting.MODEL]

@@ -13,13 +13,14 @@ PROMPT_BYTES = 1 << 20
 @dataclass(frozen=True, slots=True)
 class VmOptions:
     """agents: instances. memory: bytes for content, all tiers together. seconds: to run after the start; 0: until told
-    to stop. prompt_bytes: size of the prompt that all agents share. latency_min, latency_max: seconds that the model
-    takes. folder: where the engine stores.
+    to stop. steps: that each agent makes, at most; 0: as many as it can in that time. prompt_bytes: size of the prompt
+    that all agents share. latency_min, latency_max: seconds that the model takes. folder: where the engine stores.
     """
 
     agents: int = 1000
     memory: int = DEFAULT_MEMORY
     seconds: float = 0.0
+    steps: int = 0
     prompt_bytes: int = PROMPT_BYTES
     latency_min: float = 1.0
     latency_max: float = 2.0

@@ -66,7 +66,7 @@ def main() -> None:
     print("ready", flush=True)
     until = float(sys.stdin.readline() or 0)
     number = 0
-    while time.time() < until:
+    while time.time() < until and (not number or number != options["steps"]):
         number += 1
         conversation.append(question_of(options["number"], number))
         conversation.append(model.ask(conversation[-WINDOW:]))
