@@ -13,49 +13,19 @@ from tempfile import TemporaryDirectory
 from amx.v1 import agent_pb2, link_pb2
 from amx_server.core.config import load_config
 from amx_server.runtime.engine import Engine
-from amx_server.runtime.links import LinkConnection
 from benchmarks import child
+from benchmarks.link_peer import Peer
 from benchmarks.load import Figures, payloads
 
 AGENT = "Worker"
 SLOTS = 256  # handlers that may run at a time
-FRAME_ITEMS = 100
 _CONTENT = payloads(1)[0]
-
-
-class _Peer:
-    """One end of a link that sends what is asked of it, some items in each frame."""
-
-    def __init__(self, connection: LinkConnection) -> None:
-        self._connection = connection
-        self._sent = 0
-        self._received = 0
-
-    async def say_hello(self, link_id: str, agents: list[agent_pb2.AgentDefinition]) -> None:
-        hello = link_pb2.Hello(link_id=link_id, protocol_min=1, protocol_max=1, agents=agents, credit=SLOTS)
-        self._connection.feed(link_pb2.LinkFrame(items=[link_pb2.LinkItem(hello=hello)]).SerializeToString())
-        await self.hear()
-
-    async def say(self, items: list[link_pb2.LinkItem]) -> None:
-        for start in range(0, len(items), FRAME_ITEMS):
-            self._sent += 1
-            frame = link_pb2.LinkFrame(items=items[start : start + FRAME_ITEMS], seq=self._sent, ack=self._received)
-            self._connection.feed(frame.SerializeToString())
-            await asyncio.sleep(0)  # in turns, or ten thousand answers would come as one wave
-
-    async def hear(self) -> list[link_pb2.LinkItem]:
-        data = await self._connection.next_frame()
-        if data is None:
-            raise RuntimeError(f"the engine closed the link: {self._connection.error}")
-        frame = link_pb2.LinkFrame.FromString(data)
-        self._received = frame.seq or self._received
-        return list(frame.items)
 
 
 class _Neighbours:
     """The agents, some of which crash once they are told to. answered: requests of those that never do."""
 
-    def __init__(self, worker: _Peer, client: _Peer, agents: int) -> None:
+    def __init__(self, worker: Peer, client: Peer, agents: int) -> None:
         self._worker = worker
         self._client = client
         self._bad = {f"k{number}" for number in range(0, agents, 4)}
@@ -137,9 +107,9 @@ async def measure(agents: int, warmup_s: float, seconds: float) -> Figures:
             "admission.enabled": "false",  # 10,000 callers in one process make it late; that is not the question here
         }
         async with Engine(load_config(None, changes)) as engine:
-            worker, client = _Peer(engine.open_link()), _Peer(engine.open_link())
-            await worker.say_hello("worker", [supervised, supervisor])
-            await client.say_hello("client", [])
+            worker, client = Peer(engine.open_link()), Peer(engine.open_link())
+            await worker.say_hello("worker", [supervised, supervisor], SLOTS)
+            await client.say_hello("client", [], SLOTS)
             neighbours = _Neighbours(worker, client, agents)
             tasks = [asyncio.create_task(neighbours.work()), asyncio.create_task(neighbours.ask())]
             await neighbours.begin()

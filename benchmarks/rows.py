@@ -8,7 +8,7 @@ from typing import Literal
 Better = Literal["higher", "lower"]
 Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances", "crash_loops",
-    "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
+    "beside_flood", "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
     "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
     "content_pause", "typescript", "engines", "vm_machine", "vm_idle", "vm_switch",
 ]  # fmt: skip
@@ -241,6 +241,16 @@ ROWS: tuple[Row, ...] = (
         0.9,
         Load("crash_loops", 10_000),
         "ratio",
+    ),
+    Row(
+        "beside_flood",
+        "instances",
+        "an agent's caller beside 2,000 requests at another agent of its link, p99",
+        "ms",
+        "lower",
+        50,
+        Load("beside_flood", 2_000),
+        "p99_ms",
     ),
     # A model takes a second or more, so a thousand agents make some 700 calls a second: at 60 us each that is 4 % of a
     # core. A thousand who wait for one answer have it within 20 ms, and nobody else waits 10 ms for that.

@@ -92,6 +92,10 @@ class RunningAmx(Running):
             argv = [sys.executable, "-m", "benchmarks.crash_loops"]
             async with Child("crash_loops", argv, self._directory, self._environment) as neighbours:
                 return dict(await neighbours.ask("measure", agents=load.in_flight, **window))
+        if load.kind == "beside_flood":
+            argv = [sys.executable, "-m", "benchmarks.beside_flood"]
+            async with Child("beside_flood", argv, self._directory, self._environment) as agents:
+                return dict(await agents.ask("measure", in_flight=load.in_flight, **window))
         if load.kind.startswith("io_"):
             argv = [sys.executable, "-m", "benchmarks.io_manager"]
             async with Child("io_manager", argv, self._directory, self._environment) as manager:
