@@ -22,7 +22,7 @@ from amx_server.runtime.dispatch import DEFAULT_KEY, DURABLE, NORMAL, VOLATILE, 
 from amx_server.runtime.instances import Agent, BytesSink, HandlerState, Invocation, ReplySink
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.placement import Placement
-from amx_server.runtime.scheduling.admission import Admission
+from amx_server.runtime.scheduling.admission import Admission, admits
 from amx_server.runtime.timers import Timers
 from amx_server.security.identity import Identity
 from amx_server.storage.interface import Commit, MessageState, Store, StoredMessage
@@ -72,6 +72,8 @@ class Acceptance:
         """What may be refused because the engine is busy. Whoever changes its level calls `look_again`."""
         self.guarded = False
         """Some messages may be refused now that would not be otherwise: each is looked at."""
+        self._taken: tuple[bool, ...] = (True,) * 6
+        """By priority, 0 for none: volatile messages to instances that are awake are taken, whoever sends them."""
         self.storage_failure: common_pb2.Failure | None = None
         """Why the last message could not be stored; None: it could."""
         self.engines: Engines | None = None
@@ -85,6 +87,8 @@ class Acceptance:
     def look_again(self) -> None:
         """Finds out anew whether messages need looking at."""
         self.guarded = self.draining or self.admission.strict
+        level = self.admission.level
+        self._taken = tuple(not self.draining and admits(level, priority or NORMAL) for priority in range(6))
 
     def accept(
         self,
@@ -234,7 +238,7 @@ class Acceptance:
                 and not instance.storing
                 and active is not None
                 and active.hosts
-                and not self.guarded
+                and self._taken[priority]
                 and not namespace.quota.rated
                 and not handler.spec.permissions
                 and handler.spec.durability != DURABLE
