@@ -36,7 +36,7 @@ _LARGEST = frozenset(
     }
 )
 # Parts of a whole that has as many wholes as engines.
-_AVERAGE = frozenset({"AllocationShare.used"})
+_AVERAGE = frozenset({"AllocationShare.used", "GetMemoryStatsResponse.hit_rate"})
 # Definitions and settings are the same everywhere.
 _SAME = frozenset({"AgentInfo.definition", "SupervisorInfo.policy"})
 # Texts that differ from engine to engine and are all told.
@@ -49,14 +49,26 @@ _TEXTS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 
 def merge(answers: list[Any]) -> Any:
-    """One answer out of several of one kind; the first is changed and returned."""
+    """One answer out of several of one kind; they are changed, and the first is returned."""
+    for answer in answers:
+        _divide(answer, len(answers))
     whole = answers[0]
     for answer in answers[1:]:
-        _add(whole, answer, len(answers))
+        _add(whole, answer)
     return whole
 
 
-def _add(whole: Message, part: Message, count: int) -> None:
+def _divide(answer: Message, count: int) -> None:
+    """Makes parts of one engine's whole parts of the whole of all."""
+    for field, value in answer.ListFields():
+        if f"{answer.DESCRIPTOR.name}.{field.name}" in _AVERAGE:
+            setattr(answer, field.name, value / count)
+        elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
+            for inner in value if field.is_repeated else [value]:
+                _divide(inner, count)
+
+
+def _add(whole: Message, part: Message) -> None:
     kind = whole.DESCRIPTOR.name
     number, text = _EXPLAINS.get(kind, ("", ""))
     if number and getattr(part, number) > getattr(whole, number):
@@ -66,11 +78,11 @@ def _add(whole: Message, part: Message, count: int) -> None:
         if name in _SAME and whole.HasField(field.name):
             continue
         if field.is_repeated:
-            _extend(getattr(whole, field.name), value, field, count)
+            _extend(getattr(whole, field.name), value, field)
             if name in _NEWEST_FIRST:
                 getattr(whole, field.name).sort(key=lambda entry: -entry.at_ms)
         elif field.message_type is not None:
-            _add(getattr(whole, field.name), value, count)
+            _add(getattr(whole, field.name), value)
         elif field.type in _TEXTS:
             own = getattr(whole, field.name)
             if not own or (name in _JOINED and value not in own):
@@ -78,10 +90,10 @@ def _add(whole: Message, part: Message, count: int) -> None:
         elif field.type == FieldDescriptor.TYPE_BOOL or name in _LARGEST or field.enum_type is not None:
             setattr(whole, field.name, max(getattr(whole, field.name), value))
         else:
-            setattr(whole, field.name, getattr(whole, field.name) + (value / count if name in _AVERAGE else value))
+            setattr(whole, field.name, getattr(whole, field.name) + value)
 
 
-def _extend(whole: Any, parts: Any, field: FieldDescriptor, count: int) -> None:
+def _extend(whole: Any, parts: Any, field: FieldDescriptor) -> None:
     keys = _KEYS.get(field.message_type.name) if field.message_type is not None else None
     if keys is None:
         whole.extend(parts)
@@ -92,7 +104,7 @@ def _extend(whole: Any, parts: Any, field: FieldDescriptor, count: int) -> None:
         if same is None:
             whole.append(entry)
         else:
-            _add(same, entry, count)
+            _add(same, entry)
 
 
 def _key(entry: Any, keys: tuple[str, ...]) -> tuple[Any, ...]:
