@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import subprocess
 import sys
 import uuid
+from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import Amx, Answer, EngineProcess, amx_process, call, clean_environment, until
+from tests.cli.conftest import AGENTS, Amx, Answer, EngineProcess, amx_process, call, clean_environment, running, until
 
 pytestmark = pytest.mark.process
 
@@ -314,6 +318,45 @@ def test_memory_is_described_collected_and_verified(amx: Amx, clerk: str) -> Non
     answer = amx("memory", "verify")
     assert (answer.code, answer.err) == (0, "")
     assert "all is what its address says" in answer.out
+
+
+@pytest.mark.parametrize(("command", "shows"), [("gc", "Collecting"), ("verify", "Verifying")])
+def test_long_work_shows_how_far_it_is_on_terminals_only(engine: EngineProcess, command: str, shows: str) -> None:
+    arguments = [sys.executable, "-m", "amx_server.cli", "memory", command, "--address", engine.address]
+    terminal, end = pty.openpty()
+    process = subprocess.Popen(arguments, stdout=end, stderr=end, env={**clean_environment(), "TERM": "xterm"})
+    os.close(end)
+    seen = b""
+    with contextlib.suppress(OSError):  # how a terminal says that nobody writes to it any more
+        while data := os.read(terminal, 65536):
+            seen += data
+    os.close(terminal)
+    assert process.wait(60) == 0
+    assert shows in seen.decode() and "100%" in seen.decode()
+    piped = subprocess.run(arguments, capture_output=True, text=True, env=clean_environment(), timeout=60, check=True)
+    assert piped.stderr == ""
+    assert len(piped.stdout.splitlines()) == 1
+
+
+def test_damaged_memory_is_named_and_makes_verify_fail(tmp_path: Path) -> None:
+    (tmp_path / "clerks.py").write_text(AGENTS)
+    arguments = ("dev", "--load", "clerks", "--grpc-port", "0", "--http-port", "0")
+    with running(*arguments, folder=tmp_path) as engine:
+        text = "".join(uuid.uuid4().hex for _ in range(200))  # most of the file
+        note = json.dumps({"key": "a", "text": text})
+        assert call("request", "Clerk/a", note, "--address", engine.address).code == 0
+    (segment,) = (tmp_path / ".amx").glob("*-content/*.segment")
+    data = bytearray(segment.read_bytes())
+    data[len(data) // 2] ^= 1
+    segment.write_bytes(data)
+    with running(*arguments, folder=tmp_path) as engine:
+        answer = call("memory", "verify", "--address", engine.address)
+        assert answer.code == 1
+        assert "Clerk/a" in answer.out and "damaged:" in answer.out
+        assert "problem" in answer.out.splitlines()[-1]
+        last = call("memory", "verify", "--json", "--address", engine.address)
+        assert (last.code, last.lines[-1]["damages"] != []) == (1, True)
+        assert call("memory", "stats", "--json", "--address", engine.address).json["damages"]
 
 
 def test_schedules_are_listed_paused_resumed_and_triggered(amx: Amx) -> None:

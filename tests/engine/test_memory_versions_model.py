@@ -17,8 +17,10 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from amx.v1 import common_pb2, link_pb2, memory_pb2
 from amx_server.core.clock import ManualClock
 from amx_server.core.errors import AmxError
+from amx_server.memory.content import address_of
+from amx_server.runtime.engine import Engine
 from amx_server.runtime.memory_versions import MemoryVersions
-from tests.engine.link_driver import Rig, Sdk, agent, configured, map_memory, put, running, value_memory
+from tests.engine.link_driver import Rig, Sdk, agent, configured, map_memory, put, value_memory
 
 LIFETIME_S = 20
 CART = agent(
@@ -30,13 +32,12 @@ CART = agent(
         map_memory("light", persistent=False),
     ),
 )
-CONFIG = configured(instances={"idle_timeout": 1000.0})
 NAMES = ("items", "brief", "total")
 
 KEYS = st.sampled_from(["a", "b", "c", "d"])
 IDS = st.sampled_from(['"x"', '"y"', '"z"'])
-LARGE = "a text that is stored by its address" * 30
-VALUES = st.one_of(st.integers(0, 9), st.just(LARGE))
+LARGE = [f"text {number}, which is stored by its address; " * 30 for number in range(3)]
+VALUES = st.one_of(st.integers(0, 9), st.sampled_from(LARGE))
 PICK = st.integers(0, 99)
 
 
@@ -110,8 +111,13 @@ class MemoryHistory(RuleBasedStateMachine):
         self.runner.run(self.start())
 
     async def start(self) -> None:
-        store = str(Path(self.folder.name) / "amx.db")
-        self.rig = await self.stack.enter_async_context(running(CONFIG, store=store, clock=self.clock))
+        config = configured(
+            storage={"path": str(Path(self.folder.name) / "amx.db")},
+            memory={"content_threshold": 512, "budget": 1 << 20},
+            instances={"idle_timeout": 1000.0},
+        )
+        engine = await self.stack.enter_async_context(Engine(config, self.clock, ticking=False))
+        self.rig = Rig(engine, self.clock)
         self.sdk = await self.rig.worker(CART)
 
     @property
@@ -245,6 +251,30 @@ class MemoryHistory(RuleBasedStateMachine):
             for version in kept[:-1]:
                 named = version.number in known.names.values() or (key, version.number) in needed
                 version.forgotten = version.number < bound and not named
+
+    @rule()
+    def content_is_collected_and_whole(self) -> None:
+        async def look() -> tuple[list[str], int, int]:
+            for _ in range(2):  # what is new survives one
+                async for _ in self.rig.engine.memory_upkeep.collect():
+                    pass
+            async for found in self.rig.engine.memory_upkeep.verify():
+                damages = found.damages
+            stats = self.rig.engine.content.stats()
+            return damages, stats.objects, stats.unreferenced
+
+        damages, objects, unreferenced = self.run(look())
+        needed = {
+            value
+            for known in self.model.values()
+            for content, at_ms in ((known.content, self.now_ms), *((each.content, each.at_ms) for each in known.kept))
+            for value, _ in alive(content, at_ms).values()
+            if len(value) >= 512
+        }
+        assert not damages
+        assert unreferenced == 0
+        assert len(needed) <= objects <= len(LARGE)  # what has expired may be there for longer
+        assert all(address_of(value) in self.rig.engine.content for value in needed)
 
     @rule(seconds=st.sampled_from([0.001, 1, 15]))
     def time_passes(self, seconds: float) -> None:
