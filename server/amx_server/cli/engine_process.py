@@ -1,6 +1,6 @@
 """One process of `amx serve --workers`: runs the engines that its parent tells it to, until it is told to stop.
 
-Started by `workers` with a socket to it; ends when that closes, so that it never outlives its parent for long.
+Started by `workers` with a socket to it; ends with the parent.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import typer
 
 from amx_server.cli.engine_setup import Setup
 from amx_server.cli.exits import FAILED, OK
+from amx_server.cli.parent import end_with_parent
 from amx_server.cluster.shards import ShardedStore
 from amx_server.cluster.trust import PeerTrust
 from amx_server.core.collector import tuned_collector
@@ -180,7 +181,7 @@ async def _serve(setup: Setup, connection: socket.socket) -> int:
 
 
 async def _listen(reader: asyncio.StreamReader, process: EngineProcess) -> None:
-    """Follows the parent's orders until it says stop, or has gone."""
+    """Follows the parent's orders until it says stop; ends the process if the parent has gone."""
     while line := await reader.readline():
         order = json.loads(line)
         if order["do"] == "open":
@@ -189,10 +190,13 @@ async def _listen(reader: asyncio.StreamReader, process: EngineProcess) -> None:
             process.close(order["engine"])
         else:
             return
+    # Its address and its stores are for whoever starts it again; to stop politely would keep them from that.
+    os._exit(FAILED)
 
 
 def main() -> int:
-    """Runs one process; the parent's socket is the descriptor named by the first argument."""
+    """Runs one process; its arguments are the descriptor of the parent's socket and the parent's process id."""
+    end_with_parent(int(sys.argv[2]))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends it to the parent as well, which decides
     connection = socket.socket(fileno=int(sys.argv[1]))
     try:

@@ -7,7 +7,6 @@ ends, whatever runs; SIGTERM asks it to finish what runs first.
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import logging
 import os
@@ -24,11 +23,10 @@ from amx_server.cli.exits import FAILED, OK
 from amx_server.cli.hosting.frames import FrameStream
 from amx_server.cli.hosting.loading import compiled, complain, computes
 from amx_server.cli.modules import AgentModules, ModuleError
+from amx_server.cli.parent import end_with_parent
 
 if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
-
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
 # What one helper takes on at a time. Its link is preferred the less it has to do, so this bounds only the worst case:
 # handlers that wait for others leave room for those, and threads that compute share one interpreter lock.
@@ -65,7 +63,7 @@ class HelperTask:
 def main(argument: str) -> int:
     """Runs a helper. Returns the exit code, or ends the process."""
     task = HelperTask.from_argument(argument)
-    _end_with(task.engine)
+    end_with_parent(task.engine)
     # Ctrl-C reaches every process of a terminal; the engine decides when its helpers stop. A function rather than
     # SIG_IGN, which programs that agents start would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -169,18 +167,6 @@ def _standard_input_as_socket() -> socket.socket:
     os.dup2(nothing, 0)
     os.close(nothing)
     return end
-
-
-def _end_with(engine: int) -> None:
-    """Makes the kernel kill this process when the engine dies, even while code holds the interpreter lock.
-
-    Linux only; elsewhere the helper notices the end of its socket as soon as its event loop runs.
-    """
-    if sys.platform != "linux":
-        return
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-    if os.getppid() != engine:
-        os._exit(FAILED)  # it died before this was said
 
 
 if __name__ == "__main__":
