@@ -147,7 +147,7 @@ async def test_engine_is_not_ready_under_critical_pressure_and_says_why(rig: Rig
     assert reason.startswith("the engine takes urgent work only: memory: 1014 MiB of 1.00 GiB")
 
 
-async def test_instances_sleep_four_times_as_early_under_pressure(rig: Rig) -> None:
+async def test_instances_sleep_four_times_as_early_where_memory_is_scarce(rig: Rig) -> None:
     sdk = await rig.worker(agent("Echo"))
     call = sdk.request("Echo")
     (await sdk.work()).succeed()

@@ -49,7 +49,7 @@ from amx_server.runtime.scheduling.lifecycle import Lifecycle
 from amx_server.runtime.scheduling.metrics import allocation_metrics
 from amx_server.runtime.scheduling.monitor import PressureMonitor, pressure_policy
 from amx_server.runtime.scheduling.overview import SchedulerOverview
-from amx_server.runtime.scheduling.pressure import Level
+from amx_server.runtime.scheduling.pressure import Level, Pressure
 from amx_server.runtime.scheduling.steps import Steps
 from amx_server.runtime.scheduling.supervision import Supervision
 from amx_server.runtime.scheduling.waits import IoWaits, Waits
@@ -72,7 +72,7 @@ _RESTORE_PAGE = 5_000
 _BACKGROUND_SHARE = {Level.NORMAL: 1.0, Level.ELEVATED: 0.5, Level.HIGH: 0.25, Level.CRITICAL: 0.0}
 # Part of its budget in memory that content keeps where memory makes the pressure.
 _CONTENT_PART = {Level.NORMAL: 1.0, Level.ELEVATED: 0.75, Level.HIGH: 0.5, Level.CRITICAL: 0.25}
-_HURRY = 0.25  # part of their idle time after which instances sleep while there is pressure
+_HURRY = 0.25  # part of their idle time after which instances sleep while memory is scarce
 
 
 class Engine:
@@ -403,11 +403,11 @@ class Engine:
         found = self._namespaces.get(namespace)
         return found.instance(agent, key) if found is not None else None
 
-    def _pressure_changed(self, level: Level) -> None:
+    def _pressure_changed(self, pressure: Pressure) -> None:
         self.acceptance.look_again()
-        self._hibernation.hurry = _HURRY if level > Level.NORMAL else 1.0
-        self.io.throttle(_BACKGROUND_SHARE[level])
-        self.blobs.store.squeeze(_CONTENT_PART[min(level, self.monitor.pressure.memory_level)])
+        self.io.throttle(_BACKGROUND_SHARE[pressure.level])
+        self._hibernation.hurry = _HURRY if pressure.memory_level > Level.NORMAL else 1.0
+        self.blobs.store.squeeze(_CONTENT_PART[pressure.memory_level])
 
     def _observe_commits(self, stored: int, given_up: int, seconds: float) -> None:
         counters = self.metrics.counters

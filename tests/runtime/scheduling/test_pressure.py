@@ -136,6 +136,17 @@ def test_level_falls_to_the_highest_that_readings_meant_meanwhile() -> None:
     assert pressure.level == Level.ELEVATED
 
 
+def test_memory_has_a_level_of_its_own_that_other_readings_do_not_hold() -> None:
+    pressure = Pressure()
+    waiting = Readings(memory_bytes=90, memory_limit=100, queue_delay=3.0)
+    for number in range(5):
+        pressure.sample(number * 0.1, waiting)
+    assert (pressure.level, pressure.memory_level) == (Level.HIGH, Level.HIGH)
+    for number in range(5):
+        pressure.sample(1 + number, Readings(memory_bytes=10, memory_limit=100, queue_delay=3.0))
+    assert (pressure.level, pressure.memory_level) == (Level.ELEVATED, Level.NORMAL)
+
+
 def test_level_does_not_fall_while_readings_return_to_it() -> None:
     pressure = Pressure()
     for number in range(100):
@@ -151,6 +162,7 @@ def test_level_is_never_below_what_readings_mean(shares: list[float], step: floa
         changed = pressure.sample(number * step, full(share))
         assert pressure.level >= policy.memory.level(int(share * 1000) / 1000)
         assert changed == (pressure.level != before)
+        assert pressure.memory_level == pressure.level
         assert (pressure.because == NOTHING) == (pressure.level == Level.NORMAL)
 
 

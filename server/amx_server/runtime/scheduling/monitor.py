@@ -62,7 +62,7 @@ class PressureMonitor:
         enabled: bool = True,
         queue_delay: Callable[[float], float] = lambda now: 0.0,
         write_share: Callable[[], float] = lambda: 0.0,
-        listeners: Iterable[Callable[[Level], None]] = (),
+        listeners: Iterable[Callable[[Pressure], None]] = (),
     ) -> None:
         """limit: bytes of memory that the process may take; None: what the operating system allows; 0: no bound.
         queue_delay: seconds for which work waits for a slot where the wait is shortest, at a moment.
@@ -100,8 +100,9 @@ class PressureMonitor:
         self._admission.because = pressure.because
 
     def _changed(self, level: Level) -> None:
-        self._admission.level = level
-        say = log.warning if level >= Level.HIGH else log.info
-        say("pressure_changed", pressure=level.name.lower(), because=self.pressure.because)
+        if level != self._admission.level:
+            self._admission.level = level
+            say = log.warning if level >= Level.HIGH else log.info
+            say("pressure_changed", pressure=level.name.lower(), because=self.pressure.because)
         for listener in self._listeners:
-            listener(level)
+            listener(self.pressure)

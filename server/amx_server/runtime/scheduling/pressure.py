@@ -114,33 +114,65 @@ class StandingDelay:
         return min(delay for _, delay in latest) if len(latest) >= 3 else 0.0
 
 
+class _Held:
+    """A level that rises at once and falls when what is meant was lower for HOLD_SECONDS, to the highest of that."""
+
+    __slots__ = ("_calm", "_calm_because", "_calm_since", "because", "level")
+
+    def __init__(self) -> None:
+        self.level = Level.NORMAL
+        self.because = NOTHING
+        self._calm_since: float | None = None  # since when less than the level is meant
+        self._calm = Level.NORMAL  # the highest that was meant since, and why
+        self._calm_because = NOTHING
+
+    def note(self, now: float, meant: Level, because: str) -> bool:
+        """Takes in what is meant now, and why. Returns whether the level has changed."""
+        before = self.level
+        if meant >= before:
+            self._calm_since = None
+            self.level, self.because = meant, because
+            return meant > before
+        if self._calm_since is None:
+            self._calm_since = now
+            self._calm, self._calm_because = meant, because
+        elif meant > self._calm:
+            self._calm, self._calm_because = meant, because
+        if now - self._calm_since < HOLD_SECONDS:
+            return False
+        self._calm_since = None
+        self.level, self.because = self._calm, self._calm_because
+        return True
+
+
 class Pressure:
     """The level in force, and why. It rises at once and falls when every reading was lower for HOLD_SECONDS."""
 
-    __slots__ = (
-        "_calm_because",
-        "_calm_level",
-        "_calm_since",
-        "_loop",
-        "_policy",
-        "_queue",
-        "because",
-        "level",
-        "readings",
-    )
+    __slots__ = ("_all", "_loop", "_memory", "_policy", "_queue", "readings")
 
     def __init__(self, policy: PressurePolicy = PressurePolicy()) -> None:
         self._policy = policy
         self._loop = StandingDelay()
         self._queue = StandingDelay()
-        self._calm_since: float | None = None  # since when readings mean less than the level in force
-        self._calm_level = Level.NORMAL  # the highest that they have meant since, and why
-        self._calm_because = NOTHING
-        self.level = Level.NORMAL
-        self.because = NOTHING
-        """Which reading made the level, with its numbers."""
+        self._all = _Held()
+        self._memory = _Held()
         self.readings = Readings()
         """The latest, with standing delays."""
+
+    @property
+    def level(self) -> Level:
+        """How busy the engine is."""
+        return self._all.level
+
+    @property
+    def because(self) -> str:
+        """Which reading made the level, with its numbers."""
+        return self._all.because
+
+    @property
+    def memory_level(self) -> Level:
+        """What memory alone means; at most `level`."""
+        return self._memory.level
 
     def thresholds(self) -> dict[str, Thresholds]:
         """Those of every signal, named as in `Readings.by_signal`."""
@@ -153,17 +185,12 @@ class Pressure:
         }
 
     @property
-    def memory_level(self) -> Level:
-        """What memory alone means."""
-        return self._policy.memory.level(self.readings.memory_share)
-
-    @property
     def cpu_bound(self) -> bool:
         """Whether the event loop is scarce, by its standing delay."""
         return self._policy.loop.level(self.readings.loop_delay) > Level.NORMAL
 
     def sample(self, now: float, readings: Readings) -> bool:
-        """Takes readings in. now: monotonic seconds. Returns whether the level has changed."""
+        """Takes readings in. now: monotonic seconds. Returns whether a level has changed, of all or of memory."""
         self.readings = readings = Readings(
             readings.memory_bytes,
             readings.memory_limit,
@@ -172,25 +199,9 @@ class Pressure:
             readings.write_share,
         )
         meant, signal = self._worst(readings)
-        before = self.level
-        if meant >= before:
-            self._calm_since = None
-            self.level = meant
-            self.because = self._explain(signal, meant)
-            return meant > before
-        if self._calm_since is None:
-            self._calm_since = now
-            self._calm_level = Level.NORMAL
-            self._calm_because = NOTHING
-        if meant > self._calm_level:
-            self._calm_level = meant
-            self._calm_because = self._explain(signal, meant)
-        if now - self._calm_since < HOLD_SECONDS:
-            return False
-        self._calm_since = None
-        self.level = self._calm_level
-        self.because = self._calm_because
-        return True
+        memory = self._policy.memory.level(readings.memory_share)
+        changed = self._memory.note(now, memory, NOTHING)
+        return self._all.note(now, meant, self._explain(signal, meant)) or changed
 
     def _worst(self, readings: Readings) -> tuple[Level, str]:
         """The highest level that a reading means, and which one; of equals the one that is hardest to get rid of."""
