@@ -63,6 +63,28 @@ async def test_store_of_an_earlier_schema_opens_with_everything_in_it(version: i
     connection.close()
 
 
+async def test_memories_of_a_store_without_versions_have_the_one_they_were_at(tmp_path: Path) -> None:
+    path = tmp_path / "amx.db"
+    shutil.copy(FIXTURES / "schema_v1.db", path)
+    connection = sqlite3.connect(path)
+    connection.execute("UPDATE memory SET version = 7 WHERE entry = '\"b\"'")
+    # All that some instance remembered is gone: the first schema kept the number in a row without a name.
+    connection.execute("INSERT INTO memory VALUES ('default', 'greeter', 'emptied', '', '', x'', 0, 9, 0)")
+    connection.commit()
+    connection.close()
+    async with open_store(str(path)) as store:
+        (version,) = await store.memory_versions(*GREETER, 0, 9)
+        assert (version.version, version.changes, version.message_id) == (7, 2, "")
+        assert len((await store.memory_at(*GREETER, 7)).rows) == 2
+        (emptied,) = await store.memory("default", "greeter", "emptied")
+        assert (emptied.name, emptied.version) == ("", 9)
+        assert await store.memory_instances("default", "", ("", ""), 9) == [("greeter", "default")]
+        await Session(store).commit(
+            memory_put=((*GREETER, row("facts", '"a"', b"new", 3, 8)),), memory_version=((*GREETER, 8, 1, "m", 1),)
+        )
+        assert {found.value for found in (await store.memory_at(*GREETER, 7)).rows} == {b"\x00\x01", b"2"}
+
+
 async def test_new_store_has_the_schema_of_a_migrated_one(tmp_path: Path) -> None:
     schemas = []
     shutil.copy(FIXTURES / "schema_v1.db", tmp_path / "old.db")

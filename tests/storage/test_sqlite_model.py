@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import apsw
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from amx_server.memory.blobs import ContentBlobs
+from amx_server.memory.content import ContentOptions
 from amx_server.storage import MemoryRow, MessageState, StoredMessage, open_store
+from amx_server.storage.sqlite_content import references
 from tests.storage.support import Session, message
 
 IDS = st.sampled_from(["a", "b", "c", "d", "\x00", "é"])
@@ -32,11 +37,16 @@ CHANGES = st.fixed_dictionaries(
         "drop": st.lists(SEQS, max_size=2),
         "memory_put": st.lists(st.tuples(PLACES, ROWS).map(lambda pair: (*pair[0], pair[1])), max_size=3),
         "memory_remove": st.lists(st.tuples(PLACES, NAMES, ENTRIES).map(lambda x: (*x[0], x[1], x[2], 5)), max_size=2),
+        "memory_version": st.lists(
+            st.tuples(PLACES, st.integers(1, 9)).map(lambda x: (*x[0], x[1], 1, "", 1)), max_size=1
+        ),
         "memory_clear": st.lists(st.tuples(PLACES, NAMES).map(lambda x: (*x[0], x[1], 5)), max_size=1),
     },
 )
-# Lists of batches, "restart", and the time before which ended messages are purged.
-STEPS = st.lists(st.one_of(st.lists(CHANGES, max_size=8), st.just("restart"), st.integers(1, 9)), max_size=12)
+# Lists of batches, "restart", "forget" (old versions), and the time before which ended messages are purged.
+STEPS = st.lists(
+    st.one_of(st.lists(CHANGES, max_size=8), st.sampled_from(["restart", "forget"]), st.integers(1, 9)), max_size=12
+)
 
 
 class Model:
@@ -101,22 +111,43 @@ class Model:
 @given(STEPS)
 def test_store_behaves_like_dictionaries(steps: list[Any]) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        asyncio.run(run(Path(folder) / "amx.db", steps))
+        asyncio.run(run(Path(folder) / "amx.db", steps, None))
 
 
-async def run(path: Path, steps: list[Any]) -> None:
+@settings(max_examples=60)
+@given(STEPS)
+def test_store_with_values_by_address_does_so_too_and_each_row_has_one_reference(steps: list[Any]) -> None:
+    with tempfile.TemporaryDirectory() as folder, ContentBlobs(None, ContentOptions(background=False), 3) as blobs:
+        asyncio.run(run(Path(folder) / "amx.db", steps, blobs))
+
+
+def audit(path: Path, blobs: ContentBlobs) -> None:
+    """What the content store counts is what rows refer to."""
+    db = apsw.Connection(str(path))
+    found = Counter(address for _, _, address in references(db))
+    db.close()
+    content = blobs.store
+    assert {address: content.references(address) for address in content._contents.index} == {
+        address: found[address] for address in content._contents.index
+    }
+    assert set(found) <= set(content._contents.index)
+
+
+async def run(path: Path, steps: list[Any], blobs: ContentBlobs | None) -> None:
     model = Model()
     seq = 0
     opened = 1
-    store = await open_store(str(path)).__aenter__()
+    store = await open_store(str(path), blobs=blobs).__aenter__()
     try:
         for step in steps:
             if step == "restart":
                 await store.__aexit__()
-                store = await open_store(str(path)).__aenter__()
+                store = await open_store(str(path), blobs=blobs).__aenter__()
                 opened += 1
                 assert store.generation == opened
                 assert store.next_seq == model.next_seq
+            elif step == "forget":
+                await store.forget_versions(1 << 50, 1, ("", "", ""), 100)
             elif isinstance(step, int):
                 assert await store.purge_ended(step, 1000) == model.purge(step)
             else:
@@ -138,7 +169,9 @@ async def run(path: Path, steps: list[Any]) -> None:
             for namespace in ("n", "o"):
                 for key in ("k", "l"):
                     instance = (namespace, "agent", key)
-                    assert await store.memory(*instance) == model.of(instance)
+                    assert [row for row in await store.memory(*instance) if row.name] == model.of(instance)
             assert await store.stored_bytes() == model.bytes()
+            if blobs is not None:
+                audit(path, blobs)
     finally:
         await store.__aexit__()

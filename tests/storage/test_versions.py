@@ -9,6 +9,7 @@ import pytest
 
 from amx_server.core.errors import AmxError
 from amx_server.storage import MemoryRow, Store, StoredFork, StoredSuspension, StoredVersion, VersionCounts, open_store
+from amx_server.storage.sqlite_versions import MAX_FORK_DEPTH
 from tests.storage.support import Session, row
 
 ONE = ("default", "greeter", "one")
@@ -143,6 +144,32 @@ async def test_fork_onto_what_remembers_something_is_refused(store: Store) -> No
     assert (await store.fork_memory(*ONE, 0, "two", 1)).version == 3
     assert await at(store, TWO, 1) == {"a": b"1"}
     assert await at(store, TWO, 2) == {}
+
+
+async def test_forks_of_forks_have_a_bound(store: Store) -> None:
+    await write(store, ONE, 1, a=b"1")
+    source = "one"
+    for depth in range(MAX_FORK_DEPTH):
+        await store.fork_memory("default", "greeter", source, 0, f"fork {depth}", 1)
+        source = f"fork {depth}"
+    assert values(await store.memory("default", "greeter", source)) == {"a": b"1"}
+    with pytest.raises(AmxError) as error:
+        await store.fork_memory("default", "greeter", source, 0, "too deep", 1)
+    assert error.value.reason == "FORK_TOO_DEEP"
+
+
+async def test_removal_between_versions_leaves_the_version_before_it_as_it_was(store: Store) -> None:
+    await write(store, ONE, 1, a=b"1", b=b"1")
+    await Session(store).commit(memory_remove=((*ONE, "a", "", 2),))  # expired: makes no version of its own
+    assert values(await store.memory(*ONE)) == {"b": b"1"}
+    assert await at(store, ONE, 1) == {"a": b"1", "b": b"1"}
+    await write(store, ONE, 2, a=b"2")
+    await write(store, ONE, 3, a=b"3")
+    assert [await at(store, ONE, version) for version in (1, 2, 3)] == [
+        {"a": b"1", "b": b"1"},
+        {"a": b"2", "b": b"1"},
+        {"a": b"3", "b": b"1"},
+    ]
 
 
 async def forget(store: Store, before_ms: int, keep: int, limit: int = 100) -> tuple[int, int]:

@@ -88,8 +88,8 @@ class ContentBlobs:
             self.store.release(group, owner)
 
     def get(self, address: bytes) -> bytes:
-        """See Blobs.get. Of hot content everybody gets the same object."""
-        return self.store.get(address)
+        """See Blobs.get. Everybody gets the same object, where memory has room for it."""
+        return self.store.get_shared(address)
 
     def reconcile(self, references: Iterable[tuple[str, str, bytes]]) -> None:
         """See Blobs.reconcile."""

@@ -329,7 +329,7 @@ class Store(Protocol):
         """Lets an instance that remembers nothing inherit what another had at a version (0: the last), which is kept.
 
         Costs one row, whatever is remembered. What is read of the target afterwards includes what it inherits.
-        Raises AmxError MEMORY_VERSION_UNKNOWN, and FORK_TARGET_EXISTS if the target remembers something.
+        Raises AmxError MEMORY_VERSION_UNKNOWN, FORK_TARGET_EXISTS if the target remembers something, and FORK_TOO_DEEP.
         """
         ...
 

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 
 import apsw
 
-from amx_server.core.errors import ALREADY_EXISTS, AmxError, not_found
+from amx_server.core.errors import ALREADY_EXISTS, FAILED_PRECONDITION, AmxError, not_found
 from amx_server.storage.interface import Forgotten, MemoryAt, MemoryRow, StoredFork, StoredVersion, VersionCounts
 
 Instance = tuple[str, str, str]
@@ -28,6 +28,13 @@ EVERYTHING: Final = "*"  # entry id of such a row; no memory has such an entry
 _LATEST: Final = 1 << 62  # higher than every version
 _INSTANCE: Final = "namespace = ? AND agent = ? AND key = ?"
 _ROWS: Final = ("name", "entry", "expires_at_ms", "version", "used", "size")
+MAX_FORK_DEPTH: Final = 64
+"""Forks of forks. Each costs a reader about 0.1 ms."""
+_DEPTH: Final = """
+    WITH RECURSIVE ancestors (namespace, agent, key, depth) AS (
+        SELECT ?, ?, ?, 0 UNION ALL SELECT f.namespace, f.agent, f.source_key, a.depth + 1
+        FROM ancestors a CROSS JOIN memory_forks f USING (namespace, agent, key)
+    ) SELECT max(depth) FROM ancestors"""
 # The versions of an instance, latest first, down to the one that held at the bound version; 0: to the oldest.
 _CHAIN: Final = f"""
     WITH RECURSIVE chain (id, previous, version, at_ms, message_id, changes, gap) AS (
@@ -202,6 +209,15 @@ class VersionWriter:
                 ALREADY_EXISTS,
                 "FORK_TARGET_EXISTS",
                 f"'{_address(target)}' remembers something already; fork to a key that is not in use",
+            )
+        depth = self._db.execute(_DEPTH, source).get
+        assert isinstance(depth, int)
+        if depth >= MAX_FORK_DEPTH:
+            raise AmxError(
+                FAILED_PRECONDITION,
+                "FORK_TOO_DEEP",
+                f"'{_address(source)}' is number {depth} in a line of forks, and reading another would read them all;"
+                " fork one that is nearer to the first",
             )
         own = self._db.execute(f"SELECT id, version FROM memory_heads WHERE {_INSTANCE}", target).fetchone()
         previous, last = own or (0, 0)

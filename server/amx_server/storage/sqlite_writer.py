@@ -97,7 +97,9 @@ _OPERATIONS: Final = {
             available_at_ms = coalesce(new.p6, available_at_ms), outcome_size = new.p7,
             body = CASE WHEN new.p2 IN ({MessageState.PENDING:d}, {MessageState.DEAD:d}) THEN body ELSE x'' END,
             body_size = CASE WHEN new.p2 IN ({MessageState.PENDING:d}, {MessageState.DEAD:d}) THEN body_size ELSE 0 END
-        WHERE seq = new.p1""",
+        WHERE seq = new.p1;
+        INSERT INTO freed (namespace, agent, size, value) SELECT '', '', new.p7, new.p3
+        WHERE new.p7 > 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = new.p1)""",
     _DROP: "DELETE FROM messages WHERE seq = new.p1",
     _MEMORY_PUT: f"""{_to_history(_ENTRY, "new.p8")}
         INSERT INTO memory ({_MEMORY_ROW})

@@ -138,6 +138,13 @@ class ContentStore:
             return data
         return self._reader.load(address)
 
+    def get_shared(self, address: bytes) -> bytes:
+        """As `get`, and from then on the hot tier has it where it has room: who asks next gets the same object."""
+        data = self.get(address)
+        if self._hot.peek(address) is None:
+            self._reader.promote(address, data)
+        return data
+
     def view(self, address: bytes) -> memoryview:
         """As `get`, without a copy where possible: of hot content, or mapped from disk where it lies there plain."""
         return self._reader.view(address)
