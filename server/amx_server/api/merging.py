@@ -64,7 +64,7 @@ def _divide(answer: Message, count: int) -> None:
         if f"{answer.DESCRIPTOR.name}.{field.name}" in _AVERAGE:
             setattr(answer, field.name, value / count)
         elif field.message_type is not None and not field.message_type.GetOptions().map_entry:
-            for inner in value if field.is_repeated else [value]:
+            for inner in value if _is_repeated(field) else [value]:
                 _divide(inner, count)
 
 
@@ -77,7 +77,7 @@ def _add(whole: Message, part: Message) -> None:
         name = f"{kind}.{field.name}"
         if name in _SAME and whole.HasField(field.name):
             continue
-        if field.is_repeated:
+        if _is_repeated(field):
             _extend(getattr(whole, field.name), value, field)
             if name in _NEWEST_FIRST:
                 getattr(whole, field.name).sort(key=lambda entry: -entry.at_ms)
@@ -91,6 +91,11 @@ def _add(whole: Message, part: Message) -> None:
             setattr(whole, field.name, max(getattr(whole, field.name), value))
         else:
             setattr(whole, field.name, getattr(whole, field.name) + value)
+
+
+def _is_repeated(field: Any) -> bool:
+    # `is_repeated` came, and `label` went, between the versions of protobuf that we allow.
+    return bool(field.is_repeated if hasattr(field, "is_repeated") else field.label == field.LABEL_REPEATED)
 
 
 def _extend(whole: Any, parts: Any, field: FieldDescriptor) -> None:
