@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from amx.v1 import agent_pb2, common_pb2, engine_pb2, link_pb2
 from amx_server.runtime.scheduling.supervisor import ONE_FOR_ALL, ONE_FOR_ONE, REST_FOR_ONE, TEMPORARY, TRANSIENT
 from tests.engine.link_driver import Rig, Sdk, Work, agent, configured, put, remembered, running, value_memory
@@ -316,6 +318,18 @@ async def test_instance_of_many_that_fails_too_often_is_suspended_alone(rig: Rig
     assert await addresses(sdk, 1) == ["child/good"]
 
 
+async def test_nothing_starts_between_giving_up_and_its_suspension(rig: Rig) -> None:
+    sdk = await rig.worker(boss(max_restarts=1, within_ms=100_000), CHILD)
+    await crash(sdk)
+    await rig.pass_time(0.2)
+    first, second = sdk.request("child"), sdk.request("child", "waits")
+    (await sdk.work()).fail("BROKEN")
+    assert (await sdk.refusal(first)).reason == "BROKEN"
+    await rig.settle()
+    assert not sdk.waiting
+    assert second not in sdk.replies
+
+
 async def test_what_a_supervisor_gave_up_stays_suspended_over_a_restart_of_the_engine(tmp_path: Path) -> None:
     path = str(tmp_path / "amx.db")
     async with running(store=path) as rig:
@@ -407,6 +421,23 @@ async def test_child_of_two_supervisors_belongs_to_the_first_in_order_of_name(ri
     await rig.worker(boss(name="zoe"), CHILD)
     await rig.worker(boss(name="adam"))
     assert state(rig).supervisor == "adam"
+    await rig.worker(boss(child("another"), name="adam", version="2.0.0"))
+    assert state(rig).supervisor == "zoe"
+
+
+async def test_restart_of_a_supervisor_leaves_alone_what_another_holds(rig: Rig) -> None:
+    sdk = await rig.worker(
+        boss(child("boss"), child("other"), name="chief", strategy=ONE_FOR_ALL),
+        boss(child(), child("own")),
+        boss(child(), name="adam"),
+        *(agent(name) for name in ("child", "own", "other")),
+    )
+    await crash(sdk, "other")
+    for name in ("child", "own"):
+        sdk.request(name)
+    assert await addresses(sdk, 1) == ["child/default"]
+    await rig.pass_time(0.2)
+    assert {kept.instance.agent for info in supervisors(rig) for kept in info.children} == {"boss", "own", "other"}
 
 
 async def test_key_that_is_named_comes_before_one_that_stands_for_many(rig: Rig) -> None:
@@ -422,6 +453,17 @@ async def test_supervisor_goes_on_while_its_own_agent_is_not_hosted(rig: Rig) ->
     await rig.pass_time(0.2)
     assert (await sdk.work()).value == "next"
     assert supervisors(rig)[0].restarts == 1
+
+
+async def test_of_several_engines_each_restarts_the_children_that_it_owns(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    group = [child(name) for name in ("a", "b")]
+    sdk = await rig.worker(boss(*group, strategy=ONE_FOR_ALL), agent("a"), agent("b"))
+    monkeypatch.setattr(rig.engine.acceptance, "owns", lambda namespace, agent, key: agent != "b")
+    await crash(sdk, "a")
+    await rig.pass_time(0.2)
+    assert [kept.instance.agent for kept in supervisors(rig)[0].children] == ["a"]
 
 
 # --- crash loops -----------------------------------------------------------------------------------------------------

@@ -229,13 +229,15 @@ class Lifecycle:
             retryable=True,
         )
         self._placement.bar(instance)
-        running = self._dispatcher.running(instance)
-        for inv in running:
-            self._dispatcher.kill(inv, error, last=purge or not inv.seq)
-        dropped = [inv for inv in _waiting(instance, purge) if not inv.done]
-        for inv in dropped:
-            self._dispatcher.refuse(inv, error)
-        await self._to_the_end(self._forget(instance))
+        try:
+            running = self._dispatcher.running(instance)
+            for inv in running:
+                self._dispatcher.kill(inv, error, last=purge or not inv.seq)
+            dropped = [inv for inv in _waiting(instance, purge) if not inv.done]
+            for inv in dropped:
+                self._dispatcher.refuse(inv, error)
+        finally:
+            await self._to_the_end(self._forget(instance))
         log.warning("instance_killed", agent=agent.name, key=key, reason=reason, cancelled=len(running))
         return len(running), len(dropped)
 
@@ -270,9 +272,19 @@ class Lifecycle:
         self._placement.unbar(instance)  # the dispatcher, which called this, goes on with its messages
 
     def suspend_later(self, agent: Agent, key: str, reason: str, done: Callable[[BaseException | None], None]) -> None:
-        """`suspend`, for those who cannot wait; what runs is stopped. `done` gets None or why it could not be."""
-        task = self._task(self._suspend(agent, key, reason[:MAX_REASON], True))
-        task.add_done_callback(lambda ended: done(None if ended.cancelled() else ended.exception()))
+        """`suspend`, for those who cannot wait: nothing starts from now on, and what runs is stopped, as by `stop`.
+        `done` gets None, or why it could not be; what was stopped runs again then.
+        """
+        instance = agent.instances.get(key)
+        if instance is not None:
+            self.stop(instance, reason)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            if instance is not None:
+                self._unbar(instance)
+            done(None if task.cancelled() else task.exception())
+
+        self._task(self._suspend(agent, key, reason[:MAX_REASON], False)).add_done_callback(ended)
 
     def resume_later(self, agent: Agent, key: str) -> None:
         """`resume`, for those who cannot wait. If the store refuses, the instance stays suspended; that is logged."""

@@ -140,24 +140,31 @@ class Supervision:
             if before is not None and before.spec == spec:
                 return
             self._groups[name] = _Group(agent, spec)
-        self._index(agent.namespace)
+        if before is None:
+            self._claim(self._groups[name])
+            return
+        for known in [known for known in self._children if known[0] == agent.namespace.name]:
+            del self._children[known]
+        for group in self._of(agent.namespace):
+            self._claim(group)
 
-    def _index(self, namespace: Namespace) -> None:
-        """Finds the supervisor of each child anew. The first in order of name has a child that two declare."""
-        for name in [name for name in self._children if name[0] == namespace.name]:
-            del self._children[name]
-        for group in self._of(namespace):
-            for child in group.spec.children:
-                keys = self._children.setdefault((namespace.name, child.agent), {})
-                holder, _ = keys.setdefault(child.key, (group, child))
-                if holder is not group:
-                    log.warning(
-                        "child_has_two_supervisors",
-                        agent=child.agent,
-                        key=child.key,
-                        supervisor=holder.spec.agent,
-                        ignored=group.spec.agent,
-                    )
+    def _claim(self, group: _Group) -> None:
+        """Notes whom a supervisor has. The first in order of name has a child that two declare."""
+        for child in group.spec.children:
+            keys = self._children.setdefault((group.agent.namespace.name, child.agent), {})
+            holder, _ = keys.setdefault(child.key, (group, child))
+            if holder is group:
+                continue
+            first, second = sorted((holder, group), key=lambda each: each.spec.agent)
+            if first is group:
+                keys[child.key] = (group, child)
+            log.warning(
+                "child_has_two_supervisors",
+                agent=child.agent,
+                key=child.key,
+                supervisor=first.spec.agent,
+                ignored=second.spec.agent,
+            )
 
     def _of(self, namespace: Namespace) -> list[_Group]:
         return [self._groups[name] for name in sorted(self._groups) if name[0] == namespace.name]
@@ -222,8 +229,8 @@ class Supervision:
             self._restart(targets, decision.delay, f"{agent.name}/{key} ended with {reason}")
 
     def _targets(self, group: _Group, children: tuple[Child, ...], key: str, seen: set[_Group]) -> list[_Target]:
-        """The instances that these children are now, each followed by those that it supervises in turn. key: the only
-        one meant of a child that stands for many; empty: all that are awake.
+        """The instances of this engine that these children are now, each followed by those that it supervises in turn.
+        key: the only one meant of a child that stands for many; empty: all that are awake.
         """
         namespace = group.agent.namespace
         found = []
@@ -232,6 +239,7 @@ class Supervision:
             if agent is None:
                 continue  # no process has ever hosted it
             keys = [child.key] if child.key != EVERY else [key] if key else list(agent.instances)
+            keys = [each for each in keys if self._has(group, child, each)]
             below = self._groups.get((namespace.name, child.agent))
             if below in seen:
                 below = None  # they supervise each other
@@ -240,6 +248,15 @@ class Supervision:
                 seen.add(below)
                 found += self._targets(below, below.spec.children, "", seen)
         return found
+
+    def _has(self, group: _Group, child: Child, key: str) -> bool:
+        """Whether the instance is this supervisor's by this declaration, and this engine's: of several behind one
+        address, each supervises the instances that it owns.
+        """
+        namespace = group.agent.namespace.name
+        return self._find(namespace, child.agent, key) == (group, child) and self._acceptance.owns(
+            namespace, child.agent, key
+        )
 
     # --- restarts ----------------------------------------------------------------------------------------------------
 
