@@ -10,7 +10,7 @@ import pytest
 
 from amx.v1 import engine_pb2
 from amx_server.cli.output import Page, plain
-from amx_server.cli.scheduler import _decisions, _status
+from amx_server.cli.scheduler import _decisions, _place, _status
 from tests.cli.conftest import AGENTS, Amx, EngineProcess, amx_process, call, running, until
 
 pytestmark = pytest.mark.process
@@ -140,3 +140,10 @@ def test_decisions_say_what_was_done_and_what_is_advice() -> None:
         "scale up Cart 4 advice 100% of 16 slots",
     ):
         assert line in page
+
+
+def test_place_of_a_block_is_short_on_a_terminal_and_whole_in_a_pipe() -> None:
+    place = "/home/ada/shop/agents/carts.py:7 in add"
+    assert _place(place, terminal=True) == "…/agents/carts.py:7 in add"
+    assert _place(place, terminal=False) == place
+    assert _place("carts.py:7", terminal=True) == "carts.py:7"

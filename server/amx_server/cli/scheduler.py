@@ -122,12 +122,18 @@ def _status(output: Output, found: dict[str, Any]) -> None:
                     moment(block["at_ms"]),
                     duration(block["for_ms"]),
                     f"{block['instance']}#{block['handler']}" if block["instance"] else "the engine",
-                    block["place"],
+                    _place(block["place"], output.terminal),
                 )
                 for block in found["blocks"][:10]
             ),
             "",
         )
+
+
+def _place(place: str, terminal: bool) -> str:
+    """Where a block was; on a terminal, which is narrow, without the beginning of a long path."""
+    parts = place.split("/")
+    return "…/" + "/".join(parts[-2:]) if terminal and len(parts) > 3 else place
 
 
 _COLUMNS = ("value", "elevated", "high", "critical")
