@@ -109,3 +109,13 @@ def test_memory_settings_become_budgets_and_quotas() -> None:
     assert options.cold_bytes == 2_000_000_000
     limits = [Owner("shop"), Owner("shop", "cart"), Owner("shop", "other"), Owner("other"), Owner("other", "a")]
     assert [options.quotas.limit(owner) for owner in limits] == [7, 3, 5, 10, 5]
+
+
+async def test_metrics_say_what_content_there_is() -> None:
+    async with EmbeddedEngine(Helper) as engine:
+        for key in ("a", "b"):
+            await engine.request(f"Helper/{key}", PROMPT)
+        text = inside(engine).render_metrics("")[1].decode()
+        assert 'amx_content_objects{tier="hot"} 1.0' in text
+        assert f"amx_content_plain_bytes {len(PROMPT) + 2}.0" in text
+        assert f"amx_content_retained_bytes {2 * (len(PROMPT) + 2)}.0" in text

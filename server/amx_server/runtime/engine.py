@@ -17,6 +17,7 @@ from amx_server.core.version import VERSION
 from amx_server.inference.io.metrics import io_metrics
 from amx_server.memory.blobs import ContentBlobs, content_options
 from amx_server.memory.content import ContentStore
+from amx_server.memory.metrics import content_metrics
 from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
@@ -234,6 +235,7 @@ class Engine:
         observer = IoWaits(self.waits, self._awake, clock.monotonic)
         self.io = io_manager(config.io, clock, observer=observer, ticking=self._ticking)
         self.metrics.sources += (partial(io_metrics, self.io), self.steps.metrics, self.watchdog.metrics)
+        self.metrics.sources.append(partial(content_metrics, self.content))
 
     def _share(self, shard: Shard) -> None:
         """Makes this engine one of several: numbers that the others do not use, and what they own goes to them."""

@@ -259,3 +259,30 @@ def test_tiers_say_how_many_plain_bytes_they_hold(store: ContentStore) -> None:
         assert tier.plain_bytes == sum(len(data) for address, data in values.items() if holds(address) is not None)
     assert stats.cold.plain_bytes == sum(map(len, values.values()))
     assert stats.warm.bytes < stats.warm.plain_bytes
+
+
+def test_shared_content_is_one_object_whoever_brings_it(store: ContentStore) -> None:
+    first, second = prose(1), bytes(bytearray(prose(1)))
+    assert store.shared(first) is first
+    assert store.shared(second) is first
+    assert store.get_shared(store.put(second)) is first
+
+
+def test_shared_content_is_the_own_object_where_the_hot_tier_is_full(store: ContentStore) -> None:
+    held = fill(store, 15)  # 61 of 64 KB
+    data = prose(99)
+    assert store.shared(data) is data
+    assert store.put(prose(0)) in held
+    assert len(store) == 15  # nothing was stored, and nothing had to make room
+
+
+def test_content_read_from_below_is_one_object_from_then_on(open_store: OpenStore) -> None:
+    store = open_store()
+    address = store.put(prose(1))
+    store.retain([address])
+    store.close()
+    store = open_store()
+    first = store.get_shared(address)
+    assert first == prose(1)
+    assert store.get_shared(address) is first
+    assert store.shared(prose(1)) is first

@@ -81,31 +81,23 @@ class ContentStore:
         CONTENT_TOO_LARGE, CONTENT_MEMORY_FULL.
         """
         address = blake3(data).digest()
-        contents = self._contents
-        self._puts += 1
-        with contents.lock:
-            entry = contents.index.get(address)
-            if entry is not None:
-                entry.cycle = contents.cycle
-                self._known += 1
-                if entry.kind != CHUNKED or not contents.lost:
-                    return address
-        if entry is None:
-            self._add(address, LEAF, bytes(data), ())
-        elif any(link in contents.lost for link in entry.links):
-            self._demotion.packer.restore_pieces(bytes(data))
+        self._put(address, data)
         return address
 
     def shared(self, data: bytes) -> bytes:
         """Stores a value as `put` does, and returns the object that the hot tier has of it: equal bytes, held once.
 
-        Never reads from disk. Where the hot tier has no room, `data` itself. Raises as `put` does.
+        Takes no longer than its hash: where the hot tier has no room, nothing is stored, and `data` itself comes back.
+        Raises CONTENT_TOO_LARGE, CONTENT_MEMORY_FULL.
         """
-        address = self.put(data)
-        found = self._hot.peek(address)
-        if found is None:
+        hot = self._hot
+        address = blake3(data).digest()
+        if address not in hot:
+            if hot.bytes + len(data) > hot.budget:
+                return data
+            self._put(address, data)
             self._reader.promote(address, data)
-            found = self._hot.peek(address)
+        found = hot.peek(address)
         return data if found is None else found
 
     def put_node(self, links: Sequence[bytes], body: Data = b"") -> bytes:
@@ -345,6 +337,21 @@ class ContentStore:
             if self._lock is not None:
                 self._lock.release()
             raise
+
+    def _put(self, address: bytes, data: Data) -> None:
+        contents = self._contents
+        self._puts += 1
+        with contents.lock:
+            entry = contents.index.get(address)
+            if entry is not None:
+                entry.cycle = contents.cycle
+                self._known += 1
+                if entry.kind != CHUNKED or not contents.lost:
+                    return
+        if entry is None:
+            self._add(address, LEAF, bytes(data), ())
+        elif any(link in contents.lost for link in entry.links):
+            self._demotion.packer.restore_pieces(bytes(data))
 
     def _add(self, address: bytes, kind: int, body: bytes, links: tuple[bytes, ...]) -> None:
         contents = self._contents
