@@ -191,7 +191,20 @@ function keepBusy(ms: number): string {
   return "done";
 }
 
-@Agent({ name: named("Overseer") })
+@Agent({
+  name: named("Overseer"),
+  supervisor: {
+    children: [
+      { agent: "Ward" },
+      { agent: "Orderly", key: "*", restart: "transient", onRestart: "report" },
+      { agent: "Visitor", key: "guest", restart: "temporary" },
+    ],
+    strategy: "rest_for_one",
+    maxRestarts: 5,
+    within: "10s",
+    maxBackoff: "2s",
+  },
+})
 export class Overseer {
   @handler
   watch(): string {
