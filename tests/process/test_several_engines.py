@@ -291,6 +291,37 @@ async def test_engine_process_killed_its_instances_go_on_elsewhere_and_come_home
         assert engine.stop() == 0
 
 
+async def test_no_call_fails_when_an_engine_comes_home(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
+        async with client(engine.address) as app:
+            home = pid_of(engine, 1)
+            keys = keys_of(1, "Echo", 16)
+            await asyncio.gather(*(app.request("Echo", 1, key=key) for key in keys))
+            os.kill(home, signal.SIGKILL)
+            survivor = await until(lambda: pid_of(engine, 1) != home and pid_of(engine, 1), "the engine elsewhere")
+            await until(lambda: _answers(app, keys[0]), "its agents")
+            back = False
+
+            async def ask(key: str) -> int:
+                asked = 0
+                while not back:
+                    assert await app.request("Echo", asked, key=key) == asked
+                    asked += 1
+                return asked
+
+            asking = [asyncio.create_task(ask(key)) for key in keys]
+            await until(lambda: pid_of(engine, 1) != survivor, "the engine at home")
+            back = True
+            assert min(await asyncio.gather(*asking)) > 0
+
+
+async def _answers(app: AmxEngine, key: str) -> bool:
+    try:
+        return bool(await app.request("Echo", True, key=key))
+    except AmxError:
+        return False
+
+
 async def test_engine_processes_killed_under_load_lose_nothing_acknowledged(tmp_path: Path) -> None:
     """Durable sends to both engines, and relays whose effects cross between them, while processes die."""
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Relay", "Counter"):

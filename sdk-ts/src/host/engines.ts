@@ -2,6 +2,7 @@
 // instance. To an AmxEngine it looks like one link.
 
 import type { AgentSpec, CallOptions, EngineCalls, EventSource } from "../agent-spec.js";
+import { AmxError } from "../errors.js";
 import { ownerOf } from "../protocol/ownership.js";
 import type {
   OutgoingEvent,
@@ -18,10 +19,12 @@ import type {
 import type { Link } from "./link.js";
 
 const MAX_REMEMBERED = 65_536; // owners
+const AGAIN_MS = 50;
+const LONGEST_MOVE_MS = 30_000;
 
 /** One link to each engine, in order of their numbers. */
 export class EngineLinks {
-  readonly calls: EngineCalls;
+  readonly calls: OwnedCalls;
   /** Resolves when the links were closed; rejects if an engine refused to have one back. */
   readonly ended: Promise<void>;
 
@@ -51,6 +54,7 @@ export class EngineLinks {
 
   /** Ends every link, as `Link.close`. */
   async close(deadlineMs: number): Promise<void> {
+    this.calls.closing = true;
     await Promise.all(this.links.map((link) => link.close(deadlineMs)));
   }
 
@@ -60,10 +64,14 @@ export class EngineLinks {
   }
 }
 
-/** Calls at the engine they are for. What concerns no single instance goes to one, which sees to the others. */
+/**
+ * Calls at the engine they are for. What concerns no single instance goes to one, which sees to the others. An engine
+ * that moves to another process takes nothing in meanwhile: what it refused is said again until it does.
+ */
 class OwnedCalls implements EngineCalls {
   private readonly owners = new Map<string, EngineCalls>();
   private readonly any: EngineCalls;
+  closing = false;
 
   constructor(
     private readonly links: readonly Link[],
@@ -74,23 +82,36 @@ class OwnedCalls implements EngineCalls {
   }
 
   send(message: OutgoingMessage, options?: CallOptions): Promise<WireAccepted> {
-    return this.owner(message.agent, message.key).send(message, options);
+    return this.kept(options, () => this.owner(message.agent, message.key).send(message, options));
   }
 
   request(message: OutgoingMessage, options?: CallOptions): Promise<WirePayload> {
-    return this.owner(message.agent, message.key).request(message, options);
+    return this.kept(options, () => this.owner(message.agent, message.key).request(message, options));
   }
 
-  stream(message: OutgoingMessage, options?: CallOptions): AsyncGenerator<WirePayload, void, undefined> {
-    return this.owner(message.agent, message.key).stream(message, options);
+  async *stream(message: OutgoingMessage, options?: CallOptions): AsyncGenerator<WirePayload, void, undefined> {
+    const until = performance.now() + (options?.timeoutMs || LONGEST_MOVE_MS);
+    for (;;) {
+      let begun = false;
+      try {
+        for await (const chunk of this.owner(message.agent, message.key).stream(message, options)) {
+          begun = true;
+          yield chunk;
+        }
+        return;
+      } catch (error) {
+        if (begun) throw error;
+        await this.moved(error, until);
+      }
+    }
   }
 
   publish(event: OutgoingEvent, options?: CallOptions): Promise<WirePublished> {
-    return this.any.publish(event, options);
+    return this.kept(options, () => this.any.publish(event, options));
   }
 
   broadcast(scope: WireScope, message: OutgoingMessage, options?: CallOptions): Promise<WireBroadcastResult> {
-    return this.any.broadcast(scope, message, options);
+    return this.kept(options, () => this.any.broadcast(scope, message, options));
   }
 
   subscribe(subscription: WireSubscription, options?: CallOptions): Promise<EventSource> {
@@ -98,7 +119,25 @@ class OwnedCalls implements EngineCalls {
   }
 
   memory(operation: WireMemoryOperation, options?: CallOptions): Promise<WireMemoryResult> {
-    return this.owner(operation.agent, operation.key).memory(operation, options);
+    return this.kept(options, () => this.owner(operation.agent, operation.key).memory(operation, options));
+  }
+
+  private async kept<T>(options: CallOptions | undefined, call: () => Promise<T>): Promise<T> {
+    const until = performance.now() + (options?.timeoutMs || LONGEST_MOVE_MS);
+    for (;;) {
+      try {
+        return await call();
+      } catch (error) {
+        await this.moved(error, until);
+      }
+    }
+  }
+
+  /** Resolves when a call may be made again that ended so; throws `error` if it may not. */
+  private async moved(error: unknown, until: number): Promise<void> {
+    const moving = error instanceof AmxError && error.reason === "SHUTTING_DOWN";
+    if (!moving || this.closing || performance.now() >= until) throw error;
+    await new Promise((resolve) => setTimeout(resolve, AGAIN_MS));
   }
 
   private at(number: number): EngineCalls {

@@ -26,12 +26,16 @@ from amx_server.cluster.shards import ShardedStore
 from amx_server.cluster.trust import PeerTrust
 from amx_server.core.collector import tuned_collector
 from amx_server.core.errors import AmxError
+from amx_server.telemetry.logs import get_logger
 
 if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
     from amx_server.api.server import Server
     from amx_server.cli.modules import AgentModules
     from amx_server.runtime.engine import Engine
+
+
+log = get_logger(__name__)
 
 
 class EngineProcess:
@@ -89,13 +93,17 @@ class EngineProcess:
                     await closing.wait()
                 finally:
                     del self._engines[number]
-                await self._place_door()
+                if self._engines:
+                    await self._place_door()  # another engine takes over what comes in there
                 await server.not_serving()
                 await engine.drain(self._setup.config.shutdown_deadline)
+                await self._place_door()
         except AmxError as error:
             self._say({"said": "failed", "engine": number, "reason": error.reason, "message": error.message})
-        except OSError as error:
-            self._say({"said": "failed", "engine": number, "reason": "", "message": str(error)})
+        except Exception as error:  # whatever it is, the parent must know that nobody runs this engine
+            log.exception("engine_failed", engine=number)
+            message = f"{type(error).__name__}: {error}"
+            self._say({"said": "failed", "engine": number, "reason": "INTERNAL", "message": message})
         else:
             self._say({"said": "closed", "engine": number})
         finally:
@@ -158,6 +166,10 @@ async def _serve(setup: Setup, connection: socket.socket) -> int:
     from amx_server.cli.running import tune_grpc
 
     tune_grpc()
+    # Imported before anything is asked for: an engine that comes here is away for as short as can be.
+    import amx_server.api.server
+    import amx_server.runtime.engine  # noqa: F401
+
     reader, writer = await asyncio.open_unix_connection(sock=connection)
 
     def say(what: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from math import inf
 from typing import Any, Protocol
 
@@ -17,6 +18,8 @@ from amx_server.cluster.shards import Shard
 from amx_server.cluster.trust import PeerTrust
 from amx_server.core.errors import AmxError
 from amx_server.security.identity import Identity
+
+_AGAIN_SECONDS = 0.05  # an engine moves to another process within moments
 
 
 class Sink(Protocol):
@@ -60,16 +63,39 @@ class PeerCall(PendingCall):
 
 
 class Forwarded(PeerCall):
-    """A message that another engine takes in; its outcome goes to `sink`."""
+    """A message that another engine takes in; its outcome goes to `sink`.
 
-    __slots__ = ("_sink",)
+    An engine that is about to stop takes nothing in: then it is said again, until `seconds` are over.
+    """
 
-    def __init__(self, sink: Sink) -> None:
+    __slots__ = ("_again", "_loop", "_sink", "_timer", "_until")
+
+    def __init__(self, sink: Sink, again: Callable[[Forwarded], None], seconds: float) -> None:
+        """again: says the message once more. Raises AmxError if it cannot be said."""
         super().__init__()
         self._sink = sink
+        self._again = again
+        self._loop = asyncio.get_running_loop()
+        self._until = self._loop.time() + seconds
+        self._timer: asyncio.TimerHandle | None = None
+
+    def cancel(self, reason: str) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        super().cancel(reason)
+
+    def _say_again(self) -> None:
+        self._timer = None
+        try:
+            self._again(self)
+        except AmxError as error:
+            self._sink.fail(error.to_failure())
 
     def replied(self, reply: link_pb2.Reply) -> None:
         if reply.HasField("failure"):
+            if reply.failure.reason == "SHUTTING_DOWN" and self._loop.time() < self._until:
+                self._timer = self._loop.call_later(_AGAIN_SECONDS, self._say_again)
+                return
             self._sink.fail(reply.failure)
         elif reply.HasField("accepted"):
             self._sink.accepted(reply.accepted.message_id, reply.accepted.duplicate)

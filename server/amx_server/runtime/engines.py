@@ -94,9 +94,15 @@ class Engines:
         operation = "send" if one_way else "stream" if streaming else "request"
         if not one_way:
             timeout_ms = min(timeout_ms, MAX_DURATION_MS) or self._default_timeout_ms
-        call = Forwarded(sink)
         repeatable = bool(message.message_id if one_way else message.idempotency_key) and not streaming
-        self._peers.call(owner, identity, call, operation, message, timeout_ms, repeatable=repeatable)
+        kept = message_pb2.Message()  # for as long as it may have to be said again
+        kept.CopyFrom(message)
+
+        def say(call: Forwarded) -> None:
+            self._peers.call(owner, identity, call, operation, kept, timeout_ms, repeatable=repeatable)
+
+        call = Forwarded(sink, say, (timeout_ms or self._default_timeout_ms) / 1000)
+        say(call)
         self.forwarded += 1
         if isinstance(sink, RemoteCaller):
             sink.remote = call
