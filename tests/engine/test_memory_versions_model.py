@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -20,6 +21,7 @@ from amx_server.core.errors import AmxError
 from amx_server.memory.content import address_of
 from amx_server.runtime.engine import Engine
 from amx_server.runtime.memory_versions import MemoryVersions
+from amx_server.storage import sqlite_versions
 from tests.engine.link_driver import Rig, Sdk, agent, configured, map_memory, put, value_memory
 
 LIFETIME_S = 20
@@ -106,6 +108,8 @@ class MemoryHistory(RuleBasedStateMachine):
         self.folder = tempfile.TemporaryDirectory()
         self.model = {key: Remembered() for key in "abcd"}
         self.stack = AsyncExitStack()
+        self.patch = pytest.MonkeyPatch()
+        self.patch.setattr(sqlite_versions, "_WINDOW", 2)  # so that forgetting takes several looks
         self.rig: Rig
         self.sdk: Sdk
         self.runner.run(self.start())
@@ -350,6 +354,7 @@ class MemoryHistory(RuleBasedStateMachine):
     def teardown(self) -> None:
         self.runner.run(self.stack.aclose())
         self.runner.close()
+        self.patch.undo()
         self.folder.cleanup()
 
 

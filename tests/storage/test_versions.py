@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from amx_server.core.errors import AmxError
-from amx_server.storage import MemoryRow, Store, StoredFork, StoredSuspension, StoredVersion, VersionCounts, open_store
+from amx_server.storage import (
+    MemoryRow,
+    Store,
+    StoredFork,
+    StoredSuspension,
+    StoredVersion,
+    VersionCounts,
+    open_store,
+    sqlite,
+    sqlite_versions,
+)
 from amx_server.storage.sqlite_versions import MAX_FORK_DEPTH
 from tests.storage.support import Session, row
 
@@ -209,6 +220,44 @@ async def test_snapshots_and_forks_keep_their_versions_from_being_forgotten(stor
     await store.delete_snapshot(*ONE, "kept")
     assert await forget(store, before_ms=1 << 50, keep=1) == (1, 1)
     assert values(await store.memory(*TWO)) == {"a": b"5"}
+
+
+async def test_versions_are_forgotten_in_many_looks_past_those_that_are_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite_versions, "_WINDOW", 3)
+    monkeypatch.setattr(sqlite, "_AT_ONCE", 2)
+    for version in range(1, 31):
+        await write(store, ONE, version, a=b"%d" % version)
+    kept = [1, 2, 3, 4, 5, 11, 17, 18]  # the oldest of them fill more than one look
+    for version in kept:
+        await store.create_snapshot(*ONE, f"kept {version}", version, 1)
+    assert await forget(store, before_ms=0, keep=4) == (18, 18)
+    left = [*kept, 27, 28, 29, 30]
+    assert [v.version for v in await store.memory_versions(*ONE, 0, 99)] == left[::-1]
+    assert [await at(store, ONE, version) for version in left] == [{"a": b"%d" % version} for version in left]
+    for version in range(1, 31):
+        if version not in left:
+            with pytest.raises(AmxError):
+                await at(store, ONE, version)
+    for version in kept:
+        await store.delete_snapshot(*ONE, f"kept {version}")
+    assert await forget(store, before_ms=0, keep=4) == (8, 8)
+    assert await store.version_counts() == VersionCounts(versions=4, rows=3)
+
+
+async def test_version_that_is_named_after_it_was_doomed_stays(store: Store) -> None:
+    assert isinstance(store, sqlite.SqliteStore)
+    for version in range(1, 9):
+        await write(store, ONE, version, a=b"%d" % version)
+    doomed, settled = await store._scan(partial(sqlite_versions.doomed, instance=ONE, before_ms=0, keep=2, settled=0))
+    assert ([one.version for one in doomed], settled) == ([1, 2, 3, 4, 5, 6], None)
+    await store.create_snapshot(*ONE, "late", 4, 1)
+    step = await store._change(partial(sqlite_versions.VersionWriter.forget, instance=ONE, doomed=doomed))
+    assert step.versions == 3
+    assert await forget(store, before_ms=0, keep=2) == (2, 2)
+    assert [v.version for v in await store.memory_versions(*ONE, 0, 99)] == [8, 7, 4]
+    assert await at(store, ONE, 4) == {"a": b"4"}
 
 
 async def test_forgetting_in_small_steps_reaches_every_instance(store: Store) -> None:

@@ -235,13 +235,19 @@ class SqliteStore:
         due, last = await self._scan(lambda reader: versions.forgettable(reader, before_ms, keep, after, limit))
         forgotten = rows = 0
         for instance in due:
-            forget = partial(VersionWriter.forget, instance=instance, before_ms=before_ms, keep=keep, limit=_AT_ONCE)
-            while True:
-                step = await self._change(forget)
-                forgotten += step.versions
-                rows += step.rows
-                if step.versions < _AT_ONCE:
-                    break
+            settled: int | None = 0
+            while settled is not None:
+                plan, settled = await self._scan(
+                    partial(versions.doomed, instance=instance, before_ms=before_ms, keep=keep, settled=settled)
+                )
+                for at in range(0, len(plan), _AT_ONCE):
+                    part = plan[at : at + _AT_ONCE]
+                    step = await self._change(partial(VersionWriter.forget, instance=instance, doomed=part))
+                    forgotten += step.versions
+                    rows += step.rows
+                    if step.versions < len(part):  # a snapshot or fork has come: look again
+                        settled = 0
+                        break
         return Forgotten(forgotten, rows, last)
 
     async def version_counts(self) -> VersionCounts:

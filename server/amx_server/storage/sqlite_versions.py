@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import apsw
 
@@ -25,6 +25,7 @@ REMOVED: Final = -1  # size of a row that hides one inherited entry
 CLEARED: Final = -2  # of one that hides a whole memory
 EVERYTHING: Final = "*"  # entry id of such a row; no memory has such an entry
 
+_WINDOW: Final = 2000  # versions of one instance looked at in one step of forgetting
 _LATEST: Final = 1 << 62  # higher than every version
 _INSTANCE: Final = "namespace = ? AND agent = ? AND key = ?"
 _ROWS: Final = ("name", "entry", "expires_at_ms", "version", "used", "size")
@@ -158,6 +159,41 @@ def forgettable(
     return due, (found[-1][0], found[-1][1], found[-1][2]) if len(found) == limit else None
 
 
+class Doomed(NamedTuple):
+    """A version to forget, once all that come before it in the list are."""
+
+    id: int
+    version: int
+    newer_id: int  # of the version that follows
+    kept_id: int  # of the version before; 0: none
+    kept: int  # its number; -1: none
+    oldest_ms: int  # when the oldest version was committed that is left then
+
+
+def doomed(
+    reader: Rows, instance: Instance, before_ms: int, keep: int, settled: int
+) -> tuple[list[Doomed], int | None]:
+    """Versions of one instance to forget, oldest first, and how many that are older than all others stay: where the
+    next look begins; None: there is no more. Looks at the oldest _WINDOW beyond those that are `settled`.
+    """
+    heads = reader.rows(("versions",), (), f"SELECT versions FROM memory_heads WHERE {_INSTANCE}", instance)
+    first = max(0, int(heads[0][0]) - settled - _WINDOW - 1) if heads else 0
+    columns = ("id", "version", "at_ms")
+    chain = reader.rows(
+        columns, (), f"{_CHAIN} SELECT {', '.join(columns)} FROM chain LIMIT -1 OFFSET ?", (*instance, 0, first)
+    )
+    needed = _needed(reader, instance)
+    found = []
+    kept_id, kept, oldest_ms = 0, -1, 0
+    for at in range(len(chain) - 1, 0, -1):  # from the oldest on; the newest one is only looked at by its neighbour
+        (id, version, at_ms), (newer_id, _, replaced_ms) = chain[at], chain[at - 1]
+        if (first + at >= keep or replaced_ms < before_ms) and version not in needed:
+            found.append(Doomed(id, version, newer_id, kept_id, kept, oldest_ms or replaced_ms))
+        else:
+            kept_id, kept, oldest_ms = id, version, oldest_ms or at_ms
+    return found, len(chain) - 1 - len(found) if first else None
+
+
 class VersionWriter:
     """Changes to versions on the write connection. Each is part of a transaction that the caller makes."""
 
@@ -241,45 +277,35 @@ class VersionWriter:
         )
         return fork
 
-    def forget(self, instance: Instance, before_ms: int, keep: int, limit: int) -> Forgotten:
-        """Forgets up to `limit` versions of one instance, oldest first; fewer: there are no more."""
-        chain = self.rows(("id", "version", "at_ms"), (), f"{_CHAIN} SELECT * FROM chain", (*instance, 0))
-        needed = {
-            version
-            for (version,) in self._db.execute(
-                f"""SELECT version FROM memory_snapshots WHERE {_INSTANCE} UNION SELECT source_version
-                FROM memory_forks WHERE namespace = ? AND agent = ? AND source_key = ?""",
-                (*instance, *instance),
-            )
-        }
-        doomed = {
-            id
-            for at, (id, version, _) in enumerate(chain)
-            if at and (at >= keep or chain[at - 1][2] < before_ms) and version not in needed
-        }
-        doomed = set([id for id, _, _ in reversed(chain) if id in doomed][:limit])
-        if not doomed:
-            return Forgotten()
-        rows = 0
-        kept_id, kept = 0, -1  # the version before that stays
-        oldest_ms = 0
-        for at in range(len(chain) - 1, -1, -1):  # from the oldest on
-            id, version, at_ms = chain[at]
-            if id not in doomed:
-                kept_id, kept, oldest_ms = id, version, oldest_ms or at_ms
-                continue
-            self._db.execute("DELETE FROM memory_history WHERE last = ? AND version > ?", (id, kept))
+    def forget(self, instance: Instance, doomed: Sequence[Doomed]) -> Forgotten:
+        """Forgets what `doomed` found, in its order, up to the first version that something has come to need since."""
+        needed = _needed(self, instance)
+        rows = done = 0
+        for one in doomed:
+            if one.version in needed:
+                break
+            self._db.execute("DELETE FROM memory_history WHERE last = ? AND version > ?", (one.id, one.kept))
             rows += self._db.changes()
-            if kept_id:
-                self._db.execute("UPDATE memory_history SET last = ? WHERE last = ?", (kept_id, id))
-                self._db.execute("UPDATE memory_versions SET gap = 1 WHERE id = ?", (kept_id,))
-            self._db.execute("DELETE FROM memory_versions WHERE id = ?", (id,))
-            self._db.execute("UPDATE memory_versions SET previous = ? WHERE id = ?", (kept_id, chain[at - 1][0]))
-        self._db.execute(
-            f"UPDATE memory_heads SET versions = versions - ?, oldest_ms = ? WHERE {_INSTANCE}",
-            (len(doomed), oldest_ms, *instance),
-        )
-        return Forgotten(len(doomed), rows)
+            if one.kept_id:
+                self._db.execute("UPDATE memory_history SET last = ? WHERE last = ?", (one.kept_id, one.id))
+                self._db.execute("UPDATE memory_versions SET gap = 1 WHERE id = ?", (one.kept_id,))
+            self._db.execute("DELETE FROM memory_versions WHERE id = ?", (one.id,))
+            self._db.execute("UPDATE memory_versions SET previous = ? WHERE id = ?", (one.kept_id, one.newer_id))
+            done += 1
+        if done:
+            self._db.execute(
+                f"UPDATE memory_heads SET versions = versions - ?, oldest_ms = ? WHERE {_INSTANCE}",
+                (done, doomed[done - 1].oldest_ms, *instance),
+            )
+        return Forgotten(done, rows)
+
+
+def _needed(reader: Rows, instance: Instance) -> set[int]:
+    """Versions that snapshots and forks keep."""
+    source = f"""
+        SELECT version FROM memory_snapshots WHERE {_INSTANCE}
+        UNION SELECT source_version AS version FROM memory_forks WHERE namespace = ? AND agent = ? AND source_key = ?"""
+    return {version for (version,) in reader.rows(("version",), (), source, (*instance, *instance))}
 
 
 def _held(reader: Rows, instance: Instance, version: int) -> tuple[int, int]:
