@@ -36,7 +36,7 @@ from amx_server.vm.options import VmOptions
 from amx_server.vm.pauses import Pauses
 
 _REPORT_SECONDS = 1.0
-_SENT_AT_ONCE = 50
+_SENT_AT_ONCE = 10
 _FOREVER = 10 * 365 * 86_400.0
 PROVIDER = "model"
 
@@ -83,7 +83,7 @@ class Machine:
         model = {"base_url": provider, "connections": options.agents, "concurrency": concurrency}
         self._config = EngineConfig.model_validate(
             {
-                "storage": {"path": str(Path(options.folder) / "vm.db"), "cache_bytes": 8 << 20},
+                "storage": {"path": str(Path(options.folder) / "vm.db"), "cache_bytes": 1 << 20},
                 "memory": {"budget": options.memory},
                 "io": {"cache_bytes": 0, "providers": {PROVIDER: model}},
                 "logging": {"level": "error"},
