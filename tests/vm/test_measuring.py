@@ -20,6 +20,7 @@ from amx_server.vm.view import comparison, lines, size
 REPORT = Report(
     "ended", 12.0, 4.0, agents=1000, spawn=0.03, active=47, waiting={"model": 953}, steps=4000, rate=666.6,
     latency=1.5, pause=0.004, objects=8002, plain=3_000_000, retained=1_050_000_000, stored=1_000_000,
+    disk=1_000_000, packed=3.04,
 )  # fmt: skip
 STATE = State(REPORT, Footprint(50_000_000, 45_000_000))
 BASELINE = Baseline("", 20, 1000, 0.04, 10e6, 0.05, 140, 40.0, 10_000_000_000, 50.0)

@@ -43,13 +43,14 @@ PROVIDER = "model"
 
 @dataclass(slots=True)
 class Report:
-    """What the machine says of itself. Times in seconds, sizes in bytes; rates and latencies since the last report.
+    """What the machine says of itself. Times in seconds, sizes in bytes; rates and latencies since the last report, in
+    the one that is `ended` since the agents began.
 
     event: `engine` (it runs, without agents), `spawned`, `running`, `ended`. cpu: of the process since its start.
     active: agents that compute, or are about to. waiting: agents by what they wait for. latency: of the model's
     answers, mean. steps: model calls answered so far. pause: 99.9 % of the pauses of the loop are shorter.
-    stored: content as it lies in memory, without the index. plain: each object once, plain. retained: as often as it is
-    referred to.
+    plain: content, each object once, plain. retained: as often as it is referred to. stored: as it lies in memory,
+    without the index. disk: of all files. packed: plain size over size, of what lies on disk.
     """
 
     event: str
@@ -71,6 +72,7 @@ class Report:
     retained: int = 0
     stored: int = 0
     disk: int = 0
+    packed: float = 1.0
 
 
 class Machine:
@@ -95,7 +97,7 @@ class Machine:
         self._began = time.monotonic()
         self._engine_start = self._spawn = 0.0
         self._taught = 0  # calls that were no steps
-        self._last = (self._began, 0, 0.0, 0)
+        self._first = self._last = (self._began, 0, 0.0, 0)
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -140,7 +142,7 @@ class Machine:
     async def start(self) -> None:
         """Tells every agent to begin."""
         until = time.time() + (self.options.seconds or _FOREVER)
-        self._last = (time.monotonic(), self._steps(), *self._model_waits())
+        self._first = self._last = (time.monotonic(), self._steps(), *self._model_waits())
 
         async def begin(number: int) -> None:
             step = Step(number=1, last=self.options.steps, until=until)
@@ -159,7 +161,7 @@ class Machine:
         """The machine now."""
         now, cpu, steps = time.monotonic(), time.process_time(), self._steps()
         seconds, waits = self._model_waits()
-        since, steps_before, seconds_before, waits_before = self._last
+        since, steps_before, seconds_before, waits_before = self._first if event == "ended" else self._last
         self._last = (now, steps, seconds, waits)
         elapsed, answered = max(1e-9, now - since), waits - waits_before
         waiting = {str(reason): count for reason, count in self.engine.waits.counts.items() if count}
@@ -184,6 +186,7 @@ class Machine:
             retained=stats.retained_bytes,
             stored=stats.hot.bytes + stats.warm.bytes,
             disk=stats.disk_bytes,
+            packed=stats.compression_ratio,
         )
 
     def _busy(self) -> int:

@@ -32,7 +32,7 @@ def lines(state: State) -> list[str]:
     waiting = ", ".join(f"{count:,} {reason}" for reason, count in sorted(report.waiting.items()))
     plain = max(1, report.plain)
     saved = f"dedup {1 - plain / report.retained:.1%}" if report.retained > plain else "dedup 0 %"
-    packed = f", compression {report.plain / report.stored:.1f}:1" if report.stored else ""
+    packed = f", compression {report.packed:.1f}:1" if report.disk else ""
     held = f"{size(report.retained)} referred to, {size(plain)} kept"
     if report.disk:
         held += f", {size(report.disk)} on disk"
