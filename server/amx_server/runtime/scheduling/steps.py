@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 SLICE_SECONDS = 0.002
 """How long steps may keep the loop from its sockets and commits; one that takes longer cannot be interrupted."""
 _PAST = -1.0
+_WINDOW_SECONDS = SLICE_SECONDS / 2  # steps of one turn of the loop may go on at once in two of them
 _USUAL_SECONDS = SLICE_SECONDS / 4  # of a step of which nothing is known yet
 
 
@@ -51,16 +52,17 @@ class _StepLane(Lane["asyncio.Future[None]"]):
 class Steps:
     """The order of steps. `of` gives what the SDK asks before each one. Runs on one event loop's thread only.
 
-    A step that goes on at once costs a look at the clock; the order of the others a few microseconds each.
+    A step that goes on at once costs a look at the clock; one that waits, some microseconds.
     """
 
-    __slots__ = ("_accounts", "_lanes", "_loop", "_queue", "delays", "now", "until", "waiting")
+    __slots__ = ("_accounts", "_lanes", "_loop", "_queue", "_turned", "delays", "now", "until", "waiting")
 
     def __init__(self, now: Callable[[], float] = perf_counter) -> None:
         """now: seconds."""
         self.now = now
-        self.until = 0.0
-        """Until when steps go on at once; in the past: they ask `later`."""
+        self.until = _PAST
+        """Until when steps go on at once; afterwards they ask `later`."""
+        self._turned = True  # the loop, since `later` last said "at once"; False: `_next` is about to be called
         self._loop: asyncio.AbstractEventLoop | None = None
         self._queue: RunQueue[asyncio.Future[None]] = RunQueue(unit=_USUAL_SECONDS)
         self._lanes: dict[tuple[str, str], _StepLane] = {}
@@ -82,8 +84,9 @@ class Steps:
         if loop is None:
             loop = self._loop = asyncio.get_running_loop()
         now = self.now()
-        if not self.until:  # the first of this turn of the loop
-            self.until = now + SLICE_SECONDS
+        if self._turned:  # and so nobody waits
+            self._turned = False
+            self.until = now + _WINDOW_SECONDS
             loop.call_soon(self._next)
             return None
         self.until = _PAST
@@ -110,27 +113,30 @@ class Steps:
         )
 
     def _next(self) -> None:
-        """Lets those go on whose turn it is, as many as fit into a slice; they run before this is called again."""
-        queue = self._queue
-        now = self.now()
+        """The loop has turned. Lets those go on whose turn it is, as many as fit into a slice; they run before this is
+        called again.
+        """
         granted = 0.0
-        while granted < SLICE_SECONDS and (turn := queue.pop(0.0)) is not None:
-            future, since, lane, priority = turn
-            self.waiting -= 1
-            if future.done():
-                continue  # cancelled while it waited
-            assert isinstance(lane, _StepLane)
-            granted += lane.expected
-            queue.charge(lane, priority, lane.price())
-            self.delays.observe(now - since)
-            future.set_result(None)
+        if self.waiting:
+            queue = self._queue
+            now = self.now()
+            while granted < SLICE_SECONDS and (turn := queue.pop(0.0)) is not None:
+                future, since, lane, priority = turn
+                self.waiting -= 1
+                if future.done():
+                    continue  # cancelled while it waited
+                assert isinstance(lane, _StepLane)
+                granted += lane.expected
+                queue.charge(lane, priority, lane.price())
+                self.delays.observe(now - since)
+                future.set_result(None)
+            if not self.waiting:
+                self.until = now + _WINDOW_SECONDS
         if granted:
-            # What comes now waits behind those that do; if none does, there may be time left.
-            self.until = _PAST if self.waiting else now + SLICE_SECONDS
             assert self._loop is not None
             self._loop.call_soon(self._next)
         else:
-            self.until = 0.0
+            self._turned = True
 
     def _account(self, share: Share) -> Account:
         account = self._accounts.get(share)
