@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from amx_server.cluster.shards import ShardedStore
+from amx_server.core.config import EngineConfig
 from tests.cli.conftest import Answer, EngineProcess, amx_process, call, running, until
 
 pytestmark = pytest.mark.process
@@ -249,6 +251,20 @@ def test_doctor_names_what_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     problems = {finding["check"]: finding["message"] for finding in answer.json if finding["status"] == "problem"}
     assert "cannot be opened" in problems["store"]
     assert "no engine answers" in problems["engine"]
+
+
+def test_doctor_looks_at_the_store_of_each_of_several_engines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = EngineConfig()
+    store = ShardedStore(config)
+    store.claim(2)
+    damaged = Path(store.config(config, 1, 2).storage.file)
+    damaged.parent.mkdir()
+    damaged.write_bytes(b"no database" * 1000)
+    answer = call("doctor", "--json")
+    stores = [(each["status"], each["message"]) for each in answer.json if each["check"] == "store"]
+    assert [status for status, _ in stores] == ["ok", "problem"]
+    assert "engine-0" in stores[0][1] and "engine-1" in stores[1][1]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root writes everywhere")

@@ -257,6 +257,16 @@ async def test_tokens_and_permissions_hold_at_every_engine(tmp_path: Path) -> No
                     assert error.value.code() == code
 
 
+async def test_log_of_all_engines_is_one_log(tmp_path: Path) -> None:
+    with engine_process(tmp_path, workers=3) as engine:
+        async with unary(engine.address) as stub:
+            lines = [line async for line in stub.ReadLog(engine_pb2.ReadLogRequest(lines=1000))]
+            assert sum(line.event == "engine_started" for line in lines) == 3
+            assert [line.at_ms for line in lines] == sorted(line.at_ms for line in lines)
+            last = [line async for line in stub.ReadLog(engine_pb2.ReadLogRequest(lines=2))]
+            assert len(last) == 2
+
+
 async def test_metrics_of_all_engines_are_on_one_page(tmp_path: Path) -> None:
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
         async with client(engine.address) as app:
@@ -269,6 +279,7 @@ async def test_metrics_of_all_engines_are_on_one_page(tmp_path: Path) -> None:
         assert page.count("# TYPE amx_active_agents gauge") == 1
 
 
+@pytest.mark.fault
 async def test_engine_process_killed_its_instances_go_on_elsewhere_and_come_home(tmp_path: Path) -> None:
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Counter"):
         async with client(engine.address) as app:
@@ -291,6 +302,7 @@ async def test_engine_process_killed_its_instances_go_on_elsewhere_and_come_home
         assert engine.stop() == 0
 
 
+@pytest.mark.fault
 async def test_no_call_fails_when_an_engine_comes_home(tmp_path: Path) -> None:
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Echo"):
         async with client(engine.address) as app:
@@ -322,6 +334,8 @@ async def _answers(app: AmxEngine, key: str) -> bool:
         return False
 
 
+@pytest.mark.fault
+@pytest.mark.slow
 async def test_engine_processes_killed_under_load_lose_nothing_acknowledged(tmp_path: Path) -> None:
     """Durable sends to both engines, and relays whose effects cross between them, while processes die."""
     with engine_process(tmp_path, workers=2) as engine, worker_process(tmp_path, engine.address, "Relay", "Counter"):
@@ -356,6 +370,7 @@ async def test_engine_processes_killed_under_load_lose_nothing_acknowledged(tmp_
             await until(complete, f"{sent} messages to each counter, and as many from each relay")
 
 
+@pytest.mark.fault
 async def test_public_socket_moves_with_the_engine_that_listens_there(tmp_path: Path) -> None:
     socket = tmp_path / "amx.sock"
     address = f"unix:{socket}"
@@ -374,6 +389,7 @@ async def test_public_socket_moves_with_the_engine_that_listens_there(tmp_path: 
                     assert await totals(late, key) == [1, 1]
 
 
+@pytest.mark.fault
 async def test_engine_processes_stop_when_their_parent_was_killed(tmp_path: Path) -> None:
     with engine_process(tmp_path, workers=2) as engine:
         pids = {pid_of(engine, number) for number in (0, 1)}

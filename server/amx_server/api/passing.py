@@ -217,6 +217,9 @@ class Passing:
         if len(streams) == 1:
             async for part in streams[0]:
                 yield part
+        elif name == "ReadLog" and not request.follow:
+            for part in await _latest(streams, request.lines or 100):
+                yield part
         elif name == "ReadLog":
             async for part in _as_they_come(streams):
                 yield part
@@ -326,6 +329,13 @@ async def _one_after_another(streams: list[AsyncIterator[Any]]) -> AsyncIterator
             ended.append(last)
     if ended:
         yield merge(ended)
+
+
+async def _latest(streams: list[AsyncIterator[Any]], lines: int) -> list[Any]:
+    """The last lines of all logs, in the order in which they were written."""
+    found = [part for stream in streams async for part in stream]
+    found.sort(key=lambda line: line.at_ms)
+    return found[-lines:]
 
 
 async def _as_they_come(streams: list[AsyncIterator[Any]]) -> AsyncIterator[Any]:

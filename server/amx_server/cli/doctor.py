@@ -185,10 +185,24 @@ def _folder(config: EngineConfig) -> Iterator[Finding]:
 
 
 def _store(config: EngineConfig) -> Iterator[Finding]:
-    """Whether the store, if there is one, is a database that is whole. Reads only."""
+    """Whether the store, or that of each of several engines, is a database that is whole. Reads only."""
+    from amx_server.cluster.shards import ShardedStore
+
+    store = ShardedStore(config)
+    try:
+        engines = store.engines()
+    except AmxError as error:
+        yield Finding("store", "problem", error.message)
+        return
+    if not engines:
+        yield from _database(Path(config.storage.file))
+    for number in range(engines):
+        yield from _database(Path(store.config(config, number, engines).storage.file))
+
+
+def _database(path: Path) -> Iterator[Finding]:
     import apsw
 
-    path = Path(config.storage.file)
     if not path.exists():
         yield Finding("store", "ok", f"{path} does not exist yet")
         return
