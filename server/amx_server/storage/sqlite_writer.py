@@ -45,6 +45,7 @@ _MEMORY_TOUCH: Final = 12
 _MEMORY_VERSION: Final = 13
 _SUSPENSION_PUT: Final = 14
 _SUSPENSION_REMOVE: Final = 15
+_MEMORY_COMMIT: Final = 16  # the last of a commit's puts, and the version that it makes
 
 # A row of the view: the operation, then what it needs in p1, p2, ...; the rest is NULL.
 _WIDTH: Final = 18
@@ -85,6 +86,21 @@ _ENTRY: Final = f"{_INSTANCE} AND name = new.p4 AND entry = new.p5"
 _NAME: Final = f"{_INSTANCE} AND name = new.p4"
 
 
+_PUT: Final = f"""{_to_history(_ENTRY, "new.p8")}
+        INSERT INTO memory ({_MEMORY_ROW})
+        VALUES ({_new(1, 10)}) ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
+            expires_at_ms = excluded.expires_at_ms, version = excluded.version, used = excluded.used"""
+
+
+def _version(version: str, at_ms: str, message_id: str, changes: str, id: str) -> str:
+    return f"""
+        INSERT INTO memory_versions (id, previous, namespace, agent, key, version, at_ms, message_id, changes)
+        VALUES ({id}, coalesce({_LATEST}, 0), {_new(1, 3)}, {version}, {at_ms}, {message_id}, {changes});
+        INSERT INTO memory_heads (namespace, agent, key, id, version, versions, oldest_ms)
+        VALUES ({_new(1, 3)}, {id}, {version}, 1, {at_ms}) ON CONFLICT DO UPDATE SET id = excluded.id,
+            version = excluded.version, versions = versions + 1"""
+
+
 _OPERATIONS: Final = {
     _INSERT: f"""
         INSERT INTO messages (seq, namespace, message_id, agent, key, handler, priority, accepted_at_ms, body, state,
@@ -101,21 +117,14 @@ _OPERATIONS: Final = {
         INSERT INTO freed (namespace, agent, size, value) SELECT '', '', new.p7, new.p3
         WHERE new.p7 > 0 AND NOT EXISTS (SELECT 1 FROM messages WHERE seq = new.p1)""",
     _DROP: "DELETE FROM messages WHERE seq = new.p1",
-    _MEMORY_PUT: f"""{_to_history(_ENTRY, "new.p8")}
-        INSERT INTO memory ({_MEMORY_ROW})
-        VALUES ({_new(1, 10)}) ON CONFLICT DO UPDATE SET value = excluded.value, size = excluded.size,
-            expires_at_ms = excluded.expires_at_ms, version = excluded.version, used = excluded.used""",
+    _MEMORY_PUT: _PUT,
     _MEMORY_REMOVE: f"""{_to_history(_ENTRY, "new.p6")}
         {_give_up(_ENTRY, "new.p6")} DELETE FROM memory WHERE {_ENTRY};{_hide("new.p5", "new.p6", REMOVED)}""",
     _MEMORY_CLEAR: f"""{_to_history(_NAME, "new.p5")}
         {_give_up(_NAME, "new.p5")} DELETE FROM memory WHERE {_NAME};{_hide(f"'{EVERYTHING}'", "new.p5", CLEARED)}""",
     _MEMORY_TOUCH: f"UPDATE memory SET used = new.p6 WHERE {_ENTRY}",
-    _MEMORY_VERSION: f"""
-        INSERT INTO memory_versions (id, previous, namespace, agent, key, version, at_ms, message_id, changes)
-        VALUES (new.p8, coalesce({_LATEST}, 0), {_new(1, 7)});
-        INSERT INTO memory_heads (namespace, agent, key, id, version, versions, oldest_ms)
-        VALUES ({_new(1, 3)}, new.p8, new.p4, 1, new.p5) ON CONFLICT DO UPDATE SET id = excluded.id,
-            version = excluded.version, versions = versions + 1""",
+    _MEMORY_VERSION: _version("new.p4", "new.p5", "new.p6", "new.p7", "new.p8"),
+    _MEMORY_COMMIT: f"{_PUT}; {_version('new.p8', 'new.p11', 'new.p12', 'new.p13', 'new.p14')}",
     _SCHEDULE_PUT: f"""
         INSERT INTO schedules (namespace, agent, key, name, definition, next_run_at_ms, last_run_at_ms, paused,
             from_definition)
@@ -429,12 +438,21 @@ def _append_rows(
         rows += (_MEMORY_PUT, namespace, agent, key)
         rows += (row.name, row.entry, row.value, row.expires_at_ms, row.version, row.used, 0)
         rows += _NOTHING[7]
+    versions = commit.memory_version
+    if len(versions) == 1 and commit.memory_put:
+        namespace, agent, key, row = commit.memory_put[-1]
+        version = versions[0]
+        if version[:4] == (namespace, agent, key, row.version):  # nearly always: one row less
+            start = len(rows) - _WIDTH
+            rows[start] = _MEMORY_COMMIT
+            rows[start + 11 : start + 15] = (*version[4:], next(version_ids))
+            versions = ()
+    for version in versions:
+        rows += (_MEMORY_VERSION, *version, next(version_ids))
+        rows += _NOTHING[9]
     for touched in commit.memory_touch:
         rows += (_MEMORY_TOUCH, *touched)
         rows += _NOTHING[11]
-    for version in commit.memory_version:
-        rows += (_MEMORY_VERSION, *version, next(version_ids))
-        rows += _NOTHING[9]
     for unscheduled in commit.schedule_remove:
         rows += (_SCHEDULE_REMOVE, *unscheduled)
         rows += _NOTHING[13]
