@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from amx.v1 import engine_pb2
 from amx_server.memory.content import ContentStore
-from amx_server.runtime.instances import Instance
 from amx_server.storage.interface import VersionCounts
 
 _OWNERS: Final = 100
@@ -15,17 +13,15 @@ _DAMAGES: Final = 100
 
 
 def memory_stats(
-    content: ContentStore, versions: VersionCounts, awake: Sequence[Instance], namespace: str | None
+    content: ContentStore, versions: VersionCounts, namespace: str | None
 ) -> engine_pb2.GetMemoryStatsResponse:
-    """awake: the instances to count. namespace: whose owners are shown; None: everybody's."""
+    """All but what instances that are awake remember. namespace: whose owners are shown; None: everybody's."""
     stats = content.stats()
     response = engine_pb2.GetMemoryStatsResponse(
         objects=stats.objects,
         referenced_bytes=stats.retained_bytes,
         unique_bytes=stats.plain_bytes,
         stored_bytes=stats.hot.bytes + stats.warm.bytes + stats.disk_bytes,
-        instances_awake=len(awake),
-        instance_bytes=sum(instance.memory.bytes for instance in awake if instance.memory is not None),
         versions=versions.versions,
         snapshots=versions.snapshots,
         damages=[str(damage) for damage in content.damages[-_DAMAGES:] if not damage.healed],
