@@ -240,14 +240,16 @@ class SqliteStore:
                 plan, settled = await self._scan(
                     partial(versions.doomed, instance=instance, before_ms=before_ms, keep=keep, settled=settled)
                 )
-                for at in range(0, len(plan), _AT_ONCE):
+                at = 0
+                while at < len(plan):
                     part = plan[at : at + _AT_ONCE]
                     step = await self._change(partial(VersionWriter.forget, instance=instance, doomed=part))
-                    forgotten += step.versions
-                    rows += step.rows
-                    if step.versions < len(part):  # a snapshot or fork has come: look again
+                    if not step.versions:  # a snapshot or fork has come: look again
                         settled = 0
                         break
+                    at += step.versions
+                    forgotten += step.versions
+                    rows += step.rows
         return Forgotten(forgotten, rows, last)
 
     async def version_counts(self) -> VersionCounts:

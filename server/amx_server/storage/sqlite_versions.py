@@ -26,6 +26,7 @@ CLEARED: Final = -2  # of one that hides a whole memory
 EVERYTHING: Final = "*"  # entry id of such a row; no memory has such an entry
 
 _WINDOW: Final = 2000  # versions of one instance looked at in one step of forgetting
+_ROWS_AT_ONCE: Final = 200  # that one transaction of it removes, more only if one version has more
 _LATEST: Final = 1 << 62  # higher than every version
 _INSTANCE: Final = "namespace = ? AND agent = ? AND key = ?"
 _ROWS: Final = ("name", "entry", "expires_at_ms", "version", "used", "size")
@@ -278,11 +279,13 @@ class VersionWriter:
         return fork
 
     def forget(self, instance: Instance, doomed: Sequence[Doomed]) -> Forgotten:
-        """Forgets what `doomed` found, in its order, up to the first version that something has come to need since."""
+        """Forgets what `doomed` found, in its order, until that is enough for one transaction, and up to the first
+        version that something has come to need since.
+        """
         needed = _needed(self, instance)
         rows = done = 0
         for one in doomed:
-            if one.version in needed:
+            if one.version in needed or rows >= _ROWS_AT_ONCE:
                 break
             self._db.execute("DELETE FROM memory_history WHERE last = ? AND version > ?", (one.id, one.kept))
             rows += self._db.changes()
