@@ -308,6 +308,7 @@ def test_memory_is_described_collected_and_verified(amx: Amx, clerk: str) -> Non
     assert {"namespace": "default", "agent": "Clerk"}.items() <= stats["owners"][-1].items()
     shown = amx("memory", "stats").out
     assert "as if nothing were shared" in shown and "default Clerk" in shown
+    assert "less by sharing" in shown and "less by compression" in shown
     *parts, last = amx("memory", "gc", "--json").lines
     assert (last["done"], last["progress"]) == (True, 1.0)
     assert not any(part["done"] for part in parts)

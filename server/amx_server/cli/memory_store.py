@@ -28,13 +28,18 @@ def show_stats(session: Session) -> None:
     if output.as_json:
         output.json(found)
         return
-    referenced, unique, stored = found["referenced_bytes"], found["unique_bytes"], found["stored_bytes"]
+    referenced, unique = found["referenced_bytes"], found["unique_bytes"]
+    tiers = {tier["name"]: tier for tier in found["tiers"]}
+    in_memory = sum(tier["bytes"] for name, tier in tiers.items() if name != "cold")
+    cold = tiers.get("cold", {"bytes": 0, "plain_bytes": 0})
     output.facts(
         {
             "content": f"{found['objects']} objects",
             "referred to": f"{size(referenced)} as if nothing were shared",
             "each once": f"{size(unique)}{_times(referenced, unique, 'less by sharing')}",
-            "stored": f"{size(stored)}{_times(unique, stored, 'less by compression')}",
+            "in memory": size(in_memory),
+            "on disk": size(found["stored_bytes"] - in_memory)
+            + _times(cold["plain_bytes"], cold["bytes"], "less by compression"),
             "hot reads": f"{found['hit_rate']:.1%}",
             "instances awake": f"{found['instances_awake']}, which remember {size(found['instance_bytes'])}",
             "versions kept": found["versions"],
