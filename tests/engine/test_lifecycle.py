@@ -350,6 +350,20 @@ async def test_instance_moves_when_its_concurrent_handlers_have_ended_too(rig: R
     assert (await two.work()).value == "second"
 
 
+async def test_instance_that_is_suspended_while_its_migration_waits_moves_when_what_ran_is_stopped(rig: Rig) -> None:
+    one = await rig.worker(COUNTER, link_id="one")
+    one.request("counter", "again")
+    await one.work()
+    two = await rig.worker(COUNTER, link_id="two")
+    migration = asyncio.create_task(rig.engine.lifecycle.migrate(known(rig), "default", "two"))
+    await rig.settle()
+    await suspend(rig, cancel_running=True)
+    await migration
+    assert (described(rig).link_id, described(rig).state) == ("two", SUSPENDED)
+    await rig.engine.lifecycle.resume(known(rig), "default")
+    assert (await two.work()).value == "again"
+
+
 async def test_migration_whose_caller_leaves_is_called_off(rig: Rig) -> None:
     one = await rig.worker(COUNTER, link_id="one")
     one.request("counter")

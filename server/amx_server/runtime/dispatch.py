@@ -1013,6 +1013,7 @@ class Dispatcher:
         if inv.concurrent:
             inv.instance.concurrent -= 1
             self.enqueue(inv)
+        self.advance(inv.instance)  # the engine's own work may have waited for it
 
     def kill(self, inv: Invocation, error: AmxError, *, last: bool) -> None:
         """Stops one of `running`: its attempt has failed with `error`. last: there is no other attempt."""
