@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,18 @@ async def test_metrics_say_what_content_there_is() -> None:
         assert 'amx_content_objects{tier="hot"} 1.0' in text
         assert f"amx_content_plain_bytes {len(PROMPT) + 2}.0" in text
         assert f"amx_content_retained_bytes {2 * (len(PROMPT) + 2)}.0" in text
+
+
+async def test_missing_content_is_named_at_the_start_and_does_not_hinder_others(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async with EmbeddedEngine(Helper, data_dir=tmp_path) as engine:
+        await engine.request("Helper/a", PROMPT)
+        await engine.request("Helper/b", "short")
+    shutil.rmtree(tmp_path / "amx.db-content")
+    async with EmbeddedEngine(Helper, data_dir=tmp_path) as engine:
+        assert await engine.request("Helper/b", handler="recall") == "short"
+        (line,) = [line for line in capfd.readouterr().err.splitlines() if "content_missing" in line]
+        assert "memory 'prompt', entry '' of Helper/a in default" in line
+        await engine.request("Helper/b", PROMPT)  # the same bytes again heal it for all
+        assert await engine.request("Helper/a", handler="recall") == PROMPT

@@ -65,6 +65,7 @@ from amx_server.telemetry.metrics import EngineGauges, EngineMetrics
 log = get_logger(__name__)
 
 MAX_NAMESPACES = 10_000
+_NAMED = 100  # addresses of missing content that are logged
 _TICK_SECONDS = 0.02
 _PER_TURN = 5_000  # instances counted in one go: about half a millisecond
 _PURGE_SECONDS = 60.0
@@ -251,8 +252,8 @@ class Engine:
     async def _report_missing_content(self) -> None:
         """Says who refers to content that is not there any more."""
         missing = self.blobs.reconciled.missing
-        for address, holders in (await self.store.holders(missing)).items() if missing else ():
-            log.error("content_missing", content=address.hex(), held_by=holders)
+        for address, holders in (await self.store.holders(missing[:_NAMED])).items() if missing else ():
+            log.error("content_missing", content=address.hex(), held_by=holders, missing=len(missing))
 
     async def _restore(self) -> None:
         """Takes up definitions, subscriptions, schedules and messages of earlier runs."""
