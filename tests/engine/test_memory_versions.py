@@ -461,3 +461,38 @@ async def test_versions_are_reached_while_no_process_hosts_the_agent(tmp_path: P
         assert value(await past(rig, 2)) == b"2"
         sdk = await rig.worker(CART)
         assert [await seen(sdk, key) for key in ("a", "b")] == [1, 1]
+
+
+async def test_suspended_instances_are_forked_and_restored_and_wake_with_it(rig: Rig) -> None:
+    sdk = await rig.worker(CART)
+    await change(sdk, put("total", 1))
+    await change(sdk, put("total", 2))
+    cart = rig.engine.namespace("default").agents["cart"]
+    for key in "ab":
+        await rig.engine.lifecycle.suspend(cart, key, "maintenance")
+    calls = [sdk.request("cart", key=key) for key in "ab"]
+    assert await restore(rig, 1) == 3
+    assert await fork(rig, "a", "b", version=2) == 2
+    await rig.settle()
+    assert sdk.waiting == 0
+    for key, call, expected in zip("ab", calls, (1, 2), strict=True):
+        await rig.engine.lifecycle.resume(cart, key)
+        work = await sdk.work()
+        assert remembered(work.invoke) == expected
+        work.succeed()
+        await sdk.result(call)
+
+
+async def test_instance_that_moves_to_another_link_takes_what_was_restored_along(rig: Rig) -> None:
+    first = await rig.worker(CART)
+    await change(first, put("total", 1))
+    await change(first, put("total", 2))
+    second = await rig.worker(CART)
+    await restore(rig, 1)
+    first.drain()
+    await rig.settle()
+    call = second.request("cart", key="a")
+    work = await second.work()
+    assert (remembered(work.invoke), work.invoke.memory_version) == (1, 3)
+    work.succeed()
+    await second.result(call)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import subprocess
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import grpc
 import grpc.aio
@@ -62,6 +64,45 @@ async def test_token_decides_what_a_link_may_do_and_which_namespace_it_sees(tmp_
             )
             assert viewed.result.data == b"2"
         assert "mallory" not in engine.output
+
+
+async def test_memory_is_collected_by_its_managers_and_forked_by_its_writers(tmp_path: Path) -> None:
+    roles = "security.roles={keeper: ['memory:*', 'agents:read'], reader: ['memory:read']}"
+    tokens = (
+        "security.tokens=[{token: keeper, subject: keeper, roles: [keeper]}, {token: host, subject: host,"
+        " roles: [worker]}, {token: reader, subject: reader, roles: [reader]}]"
+    )
+    with engine_process(tmp_path, roles, tokens) as engine:
+        async with unary(engine.address) as stub:
+
+            async def code(call: Any, token: str) -> str:
+                answer = call(metadata=(("authorization", f"Bearer {token}"),))
+                try:
+                    if hasattr(answer, "__aiter__"):
+                        async for _ in answer:
+                            pass
+                    else:
+                        await answer
+                except grpc.aio.AioRpcError as error:
+                    return error.code().name
+                return "OK"
+
+            fork = partial(stub.ForkInstance, engine_pb2.ForkInstanceRequest())
+            assert [await code(fork, token) for token in ("keeper", "host", "reader")] == [
+                "NOT_FOUND",  # it may; there is no such agent
+                "NOT_FOUND",
+                "PERMISSION_DENIED",
+            ]
+            for whole in (
+                partial(stub.CollectMemory, engine_pb2.CollectMemoryRequest()),
+                partial(stub.VerifyMemory, engine_pb2.VerifyMemoryRequest()),
+            ):
+                assert [await code(whole, token) for token in ("keeper", "host", "reader")] == [
+                    "OK",
+                    "PERMISSION_DENIED",
+                    "PERMISSION_DENIED",
+                ]
+            assert await code(partial(stub.GetMemoryStats, engine_pb2.GetMemoryStatsRequest()), "reader") == "OK"
 
 
 @pytest.fixture(scope="module")
