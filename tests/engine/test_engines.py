@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from amx.v1 import common_pb2, message_pb2
 from amx_engine import Agent, AmxEngine, Context, Message, MessageRouter, handler, memory, scheduled, subscribe
 from amx_engine._ownership import owner_of
 from amx_server.api.server import Server
@@ -18,6 +19,7 @@ from amx_server.cluster.shards import Shard, ShardedStore
 from amx_server.cluster.trust import PeerTrust
 from amx_server.core.config import EngineConfig, GrpcConfig, HttpConfig, LoggingConfig, StorageConfig
 from amx_server.runtime.engine import Engine
+from amx_server.security.identity import ANONYMOUS
 from tests.process.harness import until
 
 
@@ -158,3 +160,34 @@ async def test_message_ids_of_engines_never_meet(both: Both) -> None:
             await engine.store.flush()
             ids += [row.message_id for row in await engine.store.messages("default", "", None, 0, 100)]
         assert len(ids) == len(set(ids)) == 20
+
+
+async def test_an_engine_that_stops_leaves_nothing_behind_for_the_others(both: Both) -> None:
+    """Calls that wait for an engine which is away end with the one that passes them on."""
+    async with both.app(Counter):
+        await both.stop(1)
+        sink = _Sink()
+        engine = both.engines[0]
+        message = message_pb2.Message(agent="Counter", key=key_of(1, "Counter"), handler="add")
+        engine.acceptance.accept(engine.namespace("default"), ANONYMOUS, "test", message, sink)
+        assert sink.outcome is None
+        await both.stop(0)
+        await until(lambda: sink.outcome == "SHUTTING_DOWN", "the end of the call")
+    assert [task.get_name() for task in asyncio.all_tasks() if task.get_name() == "amx-link"] == []
+
+
+class _Sink:
+    def __init__(self) -> None:
+        self.outcome: str | None = None
+
+    def accepted(self, message_id: str, duplicate: bool) -> None:
+        self.outcome = "accepted"
+
+    def result(self, payload: common_pb2.Payload) -> None:
+        self.outcome = "result"
+
+    def chunk(self, payload: common_pb2.Payload) -> None:
+        pass
+
+    def fail(self, failure: common_pb2.Failure) -> None:
+        self.outcome = failure.reason

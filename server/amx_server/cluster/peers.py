@@ -16,7 +16,7 @@ from amx_engine._protocol import PendingCall
 from amx_engine._transport import GrpcConnector
 from amx_server.cluster.shards import Shard
 from amx_server.cluster.trust import PeerTrust
-from amx_server.core.errors import AmxError
+from amx_server.core.errors import AmxError, unavailable
 from amx_server.security.identity import Identity
 
 _AGAIN_SECONDS = 0.05  # an engine moves to another process within moments
@@ -114,11 +114,13 @@ class Peers:
         self._trust = PeerTrust(shard.secret)
         self._links: dict[tuple[int, str, str, frozenset[str]], Link] = {}
         self._opening: set[asyncio.Future[None]] = set()
+        self._closed = False
 
     async def __aenter__(self) -> Peers:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._closed = True
         links = list(self._links.values())
         self._links.clear()
         await asyncio.gather(*(link.close(0) for link in links))
@@ -139,8 +141,10 @@ class Peers:
         """Has engine `number` do something for `identity`; `call` hears of the outcome. While that engine is away the
         call waits, until its time is over. repeatable: it is said again to an engine that was restarted meanwhile.
 
-        Raises AmxError if it cannot be said: too large, or too many calls without an outcome.
+        Raises AmxError if it cannot be said: too large, too many calls without an outcome, or this engine has stopped.
         """
+        if self._closed:
+            raise unavailable("SHUTTING_DOWN", "the engine has stopped; repeat the call in a moment")
         link = self._link(number, identity)
         copy: Any = None
         if repeatable:
