@@ -1,6 +1,6 @@
 """The machine: one process with an engine and all agents in it, which talk to a model until the time is over.
 
-Run as a process (`python -m amx_server.vm.machine OPTIONS`), it reports in JSON, one object a line; see `Report`. It
+Run as a process (see `running`), it reports in JSON, one object a line; see `Report`. It
 has no terminal, and what it takes is measured from outside.
 """
 

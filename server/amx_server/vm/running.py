@@ -18,6 +18,9 @@ from amx_server.vm.footprint import Footprint, footprint
 from amx_server.vm.machine import Report
 from amx_server.vm.options import VmOptions
 
+# The log's library brings rich along where it is installed, 3 MB for tracebacks in colour: the machine has no terminal.
+_PROGRAM = "import sys; sys.modules['rich'] = None; from amx_server.vm.machine import main; main()"
+
 
 @dataclass(frozen=True, slots=True)
 class State:
@@ -63,7 +66,7 @@ async def running(options: VmOptions) -> AsyncIterator[RunningMachine]:
     with TemporaryDirectory(prefix="amx-vm-") as folder:
         settings = VmOptions(**{**asdict(options), "folder": folder})
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "amx_server.vm.machine", settings.to_json(),
+            sys.executable, "-c", _PROGRAM, settings.to_json(),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             start_new_session=True,
