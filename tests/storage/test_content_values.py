@@ -15,6 +15,7 @@ import pytest
 from amx_server.core.errors import AmxError
 from amx_server.memory.blobs import ContentBlobs
 from amx_server.memory.content import ContentOptions, ContentStore, Owner, Quotas, address_of
+from amx_server.memory.content.errors import disk_full
 from amx_server.storage import MessageState, Store, StoredAgent, open_store
 from tests.storage.support import Session, message, row
 
@@ -200,6 +201,33 @@ async def test_references_that_a_crash_left_are_set_right_at_the_start(tmp_path:
         assert content.held(GREETER) == len(LARGE)
         content.collect()
         assert address_of(OTHER) not in content
+
+
+async def test_content_that_cannot_be_tidied_up_at_the_end_does_not_hinder_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with opened(tmp_path) as (store, content):
+        await put(store, ONE, 1, "a", LARGE)
+        monkeypatch.setattr(content._saving, "flush", refuse)
+    async with opened(tmp_path) as (store, content):
+        assert [found.value for found in await store.memory(*ONE)] == [LARGE]
+
+
+async def test_disk_full_of_content_is_the_store_being_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with opened(tmp_path) as (store, content):
+        with monkeypatch.context() as patch:
+            patch.setattr(content._saving, "flush", refuse)
+            with pytest.raises(AmxError) as error:
+                await put(store, ONE, 1, "a", LARGE)
+            assert (error.value.reason, error.value.retryable) == ("STORAGE_FULL", True)
+            await put(store, ONE, 2, "b", b"small")  # what needs no content goes on
+        assert counts(content, LARGE) == [0]
+        await put(store, ONE, 3, "a", LARGE)
+        assert counts(content, LARGE) == [1]
+
+
+def refuse() -> None:
+    raise disk_full("content", "no space is left")
 
 
 async def test_missing_and_damaged_content_is_named_with_who_refers_to_it(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ docs/memory.md; what the store asks for is `Blobs` in storage/interface.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -53,7 +54,8 @@ class ContentBlobs:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self.store.close()
+        with suppress(AmxError):  # what was promised is on disk, and the next start sets right what is not
+            self.store.close()
 
     # --- for the store of commits
 
