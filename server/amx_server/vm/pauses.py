@@ -1,4 +1,4 @@
-"""How long the event loop keeps others waiting: a task that wants to run every two milliseconds, and how late it is."""
+"""How long the event loop keeps others waiting: a timer that wants to run every 2 ms, and how late it is."""
 
 from __future__ import annotations
 
@@ -20,24 +20,28 @@ class Pauses:
         self._beats = 0
         self.longest = 0.0
         """Seconds of the longest pause."""
-        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._loop: asyncio.AbstractEventLoop
+        self._due = 0.0
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._watch())
+        self._loop = asyncio.get_running_loop()
+        self._next()
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        assert self._task is not None
-        self._task.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
 
-    async def _watch(self) -> None:
-        clock, sleep = time.perf_counter, asyncio.sleep
-        while True:
-            due = clock() + _BEAT_SECONDS
-            await sleep(_BEAT_SECONDS)
-            self.count(clock() - due)
+    def _beat(self) -> None:
+        self.count(time.perf_counter() - self._due)
+        self._next()
+
+    def _next(self) -> None:
+        self._due = time.perf_counter() + _BEAT_SECONDS
+        self._timer = self._loop.call_later(_BEAT_SECONDS, self._beat)
 
     def count(self, late: float) -> None:
         """One beat that came so many seconds late."""
