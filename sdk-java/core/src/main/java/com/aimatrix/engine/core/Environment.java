@@ -1,10 +1,12 @@
 package com.aimatrix.engine.core;
 
+import java.util.concurrent.Executor;
+
 /**
  * What the SDK needs of whatever runs it: time, timers, a thread, and a place for its log. All callbacks run on one
  * thread, one after the other; that thread alone touches the protocol and the host.
  */
-public interface Environment {
+public interface Environment extends Executor {
     /** A timer that was set. */
     @FunctionalInterface
     interface Timer {
@@ -54,6 +56,7 @@ public interface Environment {
      *
      * @param callback must not throw
      */
+    @Override
     void execute(Runnable callback);
 
     /**

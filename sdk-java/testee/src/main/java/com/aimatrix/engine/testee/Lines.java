@@ -1,0 +1,155 @@
+package com.aimatrix.engine.testee;
+
+import com.aimatrix.engine.core.Failures;
+import com.aimatrix.engine.errors.AmxException;
+import com.aimatrix.engine.host.Link;
+import com.aimatrix.engine.spec.AgentSpec;
+import com.aimatrix.engine.transport.Connection;
+import com.aimatrix.engine.transport.Connector;
+import com.aimatrix.engine.v1.LinkFrame;
+import com.fasterxml.jackson.databind.JsonNode;
+import com.fasterxml.jackson.databind.ObjectMapper;
+import com.google.protobuf.InvalidProtocolBufferException;
+import com.google.protobuf.util.JsonFormat;
+import java.io.BufferedReader;
+import java.io.IOException;
+import java.io.InputStreamReader;
+import java.io.PrintStream;
+import java.nio.charset.StandardCharsets;
+import java.util.Base64;
+import java.util.Collection;
+import java.util.Map;
+
+/** `--stdio`: the SDK's link, with JSON lines for a transport and a clock that only the other side moves. */
+final class Lines implements Connector {
+    private static final double PATIENCE_MS = 1e12;
+    private static final double DRAIN_MS = 30_000;
+    private static final ObjectMapper MAPPER = new ObjectMapper();
+    private static final JsonFormat.Printer PRINTER =
+            JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
+
+    private final PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
+    private final StandingEnvironment environment = new StandingEnvironment();
+    private final Link link;
+    private LineConnection connection;
+
+    Lines(Collection<AgentSpec> agents, Failures failures, int credit) {
+        link =
+                new Link(
+                        this,
+                        environment,
+                        Main.SOFTWARE,
+                        agents,
+                        environment.handlers(),
+                        failures,
+                        credit,
+                        Map.of());
+        Main.link = link;
+    }
+
+    void serve() throws IOException {
+        link.open(PATIENCE_MS);
+        environment.settle();
+        BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
+        for (String line = input.readLine(); line != null; line = input.readLine()) {
+            JsonNode said = MAPPER.readTree(line);
+            String kind = said.fieldNames().next();
+            JsonNode what = said.get(kind);
+            switch (kind) {
+                case "open" -> connection.grant();
+                case "frame" -> connection.arrive(frame(what));
+                case "raw" -> connection.arrive(Base64.getDecoder().decode(what.textValue()));
+                case "closed" -> connection.lose(what.asText());
+                case "advance_ms" -> {
+                    environment.advance(what.doubleValue());
+                    say("advanced", what.toString());
+                }
+                case "stop" ->
+                        link.close(DRAIN_MS)
+                                .thenRun(
+                                        () -> {
+                                            say("stopped", "{}");
+                                            Runtime.getRuntime().halt(0);
+                                        });
+                default -> throw new IOException("{\"" + kind + "\"} is not a line that this testee knows");
+            }
+            environment.settle();
+        }
+        Runtime.getRuntime().halt(0); // at once: whoever wrote the lines is gone
+    }
+
+    private static byte[] frame(JsonNode json) throws IOException {
+        LinkFrame.Builder frame = LinkFrame.newBuilder();
+        JsonFormat.parser().merge(json.toString(), frame);
+        return frame.build().toByteArray();
+    }
+
+    private void say(String kind, String json) {
+        out.print("{\"" + kind + "\": " + json + "}\n");
+        out.flush();
+    }
+
+    @Override
+    public String address() {
+        return "the other end of standard input and output";
+    }
+
+    @Override
+    public Connection connect(Events events) {
+        connection = new LineConnection(events);
+        return connection;
+    }
+
+    /** A pipe of frames; asked for with `{"connect": {}}`, there when `{"open": {}}` has come. */
+    private final class LineConnection implements Connection {
+        private final Events events;
+        private boolean open;
+        private boolean over;
+
+        LineConnection(Events events) {
+            this.events = events;
+            say("connect", "{}");
+        }
+
+        void grant() {
+            open = true;
+            events.opened();
+        }
+
+        void arrive(byte[] frame) {
+            if (!over) {
+                events.received(frame);
+            }
+        }
+
+        void lose(String why) {
+            if (!over) {
+                over = true;
+                events.lost(why.isEmpty() ? "the connection was lost" : why, (AmxException) null);
+            }
+        }
+
+        @Override
+        public void send(byte[] frame, Runnable taken) {
+            if (over) {
+                return;
+            }
+            try {
+                say("frame", PRINTER.print(LinkFrame.parseFrom(frame)));
+            } catch (InvalidProtocolBufferException error) {
+                throw new IllegalStateException(error);
+            }
+            environment.execute(taken);
+        }
+
+        @Override
+        public void close() {
+            if (!over) {
+                over = true;
+                if (open) {
+                    say("close", "\"closed\"");
+                }
+            }
+        }
+    }
+}
