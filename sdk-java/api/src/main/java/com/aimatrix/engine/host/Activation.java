@@ -65,6 +65,11 @@ final class Activation {
         return current && instance == other;
     }
 
+    /** Whether object and memory are there. */
+    synchronized boolean current() {
+        return current;
+    }
+
     /** The engine has, or will have, the changes of a handler. */
     synchronized void committed() {
         version++;

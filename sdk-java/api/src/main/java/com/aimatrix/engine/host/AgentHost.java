@@ -478,7 +478,7 @@ public final class AgentHost implements Host {
 
     private void outcomeFailed(Run run, Throwable error) {
         run.end();
-        boolean dropped = undo(run);
+        boolean dropped = undo(run) || !run.activation.current();
         if (!run.discarded) {
             environment.log(Environment.Level.DEBUG, run.source() + " failed", error);
             Failure failure = failures.of(error, run.source());
@@ -580,13 +580,7 @@ public final class AgentHost implements Host {
         Activation activation = run.activation;
         AgentInstance instance = run.instance;
         InstanceMemory memory = instance == null ? null : instance.memory();
-        if (memory == null) {
-            return false;
-        }
-        if (!activation.holds(instance)) {
-            return true;
-        }
-        if (activation.busy || !memory.changed()) {
+        if (memory == null || activation.busy || !activation.holds(instance) || !memory.changed()) {
             return false;
         }
         try {

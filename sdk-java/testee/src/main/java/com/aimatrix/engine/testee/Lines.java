@@ -15,21 +15,27 @@ import java.io.BufferedReader;
 import java.io.IOException;
 import java.io.InputStreamReader;
 import java.io.PrintStream;
+import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
 import java.util.Base64;
 import java.util.Collection;
 import java.util.Map;
+import java.util.concurrent.BlockingQueue;
+import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.TimeUnit;
 
 /** `--stdio`: the SDK's link, with JSON lines for a transport and a clock that only the other side moves. */
 final class Lines implements Connector {
     private static final double PATIENCE_MS = 1e12;
     private static final double DRAIN_MS = 30_000;
+    private static final String END = "";
     private static final ObjectMapper MAPPER = new ObjectMapper();
     private static final JsonFormat.Printer PRINTER =
             JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
 
     private final PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
     private final StandingEnvironment environment = new StandingEnvironment();
+    private final BlockingQueue<String> lines = new LinkedBlockingQueue<>();
     private final Link link;
     private LineConnection connection;
 
@@ -47,11 +53,21 @@ final class Lines implements Connector {
         Main.link = link;
     }
 
-    void serve() throws IOException {
+    void serve() throws IOException, InterruptedException {
         link.open(PATIENCE_MS);
-        environment.settle();
-        BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8));
-        for (String line = input.readLine(); line != null; line = input.readLine()) {
+        Thread reader = new Thread(this::read, "lines");
+        reader.setDaemon(true);
+        reader.start();
+        while (true) {
+            environment.settle();
+            // A handler that blocks its thread goes on in real time: what it does then is looked after here, too.
+            String line = lines.poll(1, TimeUnit.MILLISECONDS);
+            if (line == null) {
+                continue;
+            }
+            if (line.equals(END)) {
+                Runtime.getRuntime().halt(0); // at once: whoever wrote the lines is gone
+            }
             JsonNode said = MAPPER.readTree(line);
             String kind = said.fieldNames().next();
             JsonNode what = said.get(kind);
@@ -73,9 +89,16 @@ final class Lines implements Connector {
                                         });
                 default -> throw new IOException("{\"" + kind + "\"} is not a line that this testee knows");
             }
-            environment.settle();
         }
-        Runtime.getRuntime().halt(0); // at once: whoever wrote the lines is gone
+    }
+
+    private void read() {
+        try (BufferedReader input = new BufferedReader(new InputStreamReader(System.in, StandardCharsets.UTF_8))) {
+            input.lines().forEach(lines::add);
+        } catch (IOException | UncheckedIOException broken) {
+            System.err.println("standard input: " + broken.getMessage());
+        }
+        lines.add(END);
     }
 
     private static byte[] frame(JsonNode json) throws IOException {

@@ -33,27 +33,26 @@ final class StandingEnvironment implements Environment {
                     });
     private double clock = 1_000_000;
     private long sequence;
-    private volatile int submitted; // tasks that no thread has taken up yet; guarded by `working`
+    private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>(); // that have no thread yet
+    private volatile boolean starting; // a thread is about to take one up
 
-    /** Runs handlers. */
+    /** Runs handlers: one after the other, each until it ends or waits, so that every run is like the last. */
     Executor handlers() {
-        return task -> {
-            synchronized (working) {
-                submitted++;
-            }
-            pool.execute(
-                    () -> {
-                        synchronized (working) {
-                            working.put(Thread.currentThread(), true);
-                            submitted--;
-                        }
-                        try {
-                            task.run();
-                        } finally {
-                            working.remove(Thread.currentThread());
-                        }
-                    });
-        };
+        return tasks::add;
+    }
+
+    private void start(Runnable task) {
+        starting = true;
+        pool.execute(
+                () -> {
+                    working.put(Thread.currentThread(), true);
+                    starting = false;
+                    try {
+                        task.run();
+                    } finally {
+                        working.remove(Thread.currentThread());
+                    }
+                });
     }
 
     @Override
@@ -114,6 +113,11 @@ final class StandingEnvironment implements Environment {
             } else if (busy()) {
                 quiet = 0;
                 Thread.onSpinWait();
+            } else if (!queue.isEmpty()) {
+                quiet = 0;
+            } else if (!tasks.isEmpty()) {
+                start(tasks.poll());
+                quiet = 0;
             } else {
                 quiet++;
                 Thread.yield();
@@ -123,10 +127,8 @@ final class StandingEnvironment implements Environment {
 
     /** Whether a handler computes. One that waits, for a lock, a moment or a reply, does not. */
     private boolean busy() {
-        synchronized (working) {
-            if (submitted > 0) {
-                return true;
-            }
+        if (starting) {
+            return true;
         }
         for (Thread thread : working.keySet()) {
             Thread.State state = thread.getState();
