@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check ts demo conformance bench bench-peers bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check ts java demo conformance bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -68,6 +68,10 @@ sdk-ts/node_modules/.ready: sdk-ts/package.json sdk-ts/package-lock.json
 	@command -v npm >/dev/null || { echo "The TypeScript SDK needs Node 20 or newer, with npm." >&2; exit 1; }
 	@npm --prefix sdk-ts ci --no-audit --no-fund --loglevel=error
 	@touch $@
+
+java: ## the Java SDK, in the making: build with every warning an error, tests
+	@command -v mvn >/dev/null || { echo "The Java SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
+	@mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml package
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)

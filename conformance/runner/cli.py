@@ -43,14 +43,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"there is no testee '{unknown[0]}'; there are: {', '.join(known)}", file=sys.stderr)
         return USAGE
-    selected = [known[name] for name in options.testee] if options.testee else list(known.values())
+    finished = [testee for testee in known.values() if not testee.draft]
+    selected = [known[name] for name in options.testee] if options.testee else finished
     if (options.matrix or options.check_matrix) and any(
         (options.case, options.subject, options.level, options.transport)
     ):
         print("a matrix needs a whole run: leave --case, --subject, --level and --transport out", file=sys.stderr)
         return USAGE
     try:
-        return asyncio.run(_until_told(_run(everything, cases, selected, list(known.values()), options)))
+        return asyncio.run(_until_told(_run(everything, cases, selected, finished, options)))
     except asyncio.CancelledError:
         return STOPPED
 
@@ -129,7 +130,8 @@ def _matrix(known: Mapping[str, Testee], options: argparse.Namespace) -> int:
         there = ", ".join(name for name in known if name != ENGINE)
         print(f"there is no language '{unknown[0]}'; there are: {there}", file=sys.stderr)
         return USAGE
-    return languages.main([known[name] for name in options.testee or known], build=not options.no_build)
+    names = options.testee or [name for name, testee in known.items() if not testee.draft]
+    return languages.main([known[name] for name in names], build=not options.no_build)
 
 
 def _list(cases: list[Case]) -> int:

@@ -31,6 +31,7 @@ _SCHEMA: dict[str, Any] = {
         "required": ["language"],
         "properties": {
             "language": {"type": "string"},
+            "draft": {"type": "boolean"},
             "toolchain": _COMMAND,
             "build": {"type": "array", "items": _COMMAND},
             "start": _COMMAND,
@@ -81,6 +82,8 @@ class Testee:
     known: tuple[Known, ...] = ()
     toolchain: tuple[str, ...] = ()
     build: tuple[tuple[str, ...], ...] = ()
+    draft: bool = False
+    """In the making: it runs when it is named, and is not in the matrix."""
 
     def missing(self, case: Case) -> list[str]:
         """Features that the case needs and the testee does not claim."""
@@ -162,6 +165,7 @@ def load(path: Path = FILE) -> dict[str, Testee]:
             known,
             _filled(data.get("toolchain", ())),
             tuple(_filled(command) for command in data.get("build", ())),
+            data.get("draft", False),
         )
     return found
 

@@ -113,6 +113,7 @@ def test_testees_are_read_and_checked(tmp_path: Path) -> None:
     assert found["go"].command(replace(CASE, agents=("Echo", "Slow"), credit=2), "--x")[3:] == [
         "--x", "--agents", "Echo,Slow", "--credit", "2",
     ]  # fmt: skip
+    assert not found["go"].draft
     file.write_text("go: {language: Go, start: [go], knwon: []}\n")
     with pytest.raises(CorpusProblem, match="knwon"):
         testees.load(file)
