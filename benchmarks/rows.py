@@ -349,7 +349,7 @@ ROWS: tuple[Row, ...] = (
         "1,000 agents at work in one process, memory of the whole process",
         "MB",
         "lower",
-        100,
+        110,  # a guard; what is promised are the ratios below
         _MACHINE,
         "memory_mb",
         _EACH_A_PROCESS,
