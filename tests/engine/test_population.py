@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from pathlib import Path
 
@@ -9,8 +10,9 @@ import pytest
 
 from amx_engine import Agent, handler, memory
 from amx_engine.testing import EmbeddedEngine
-from amx_server.core.errors import AmxError
+from amx_server.core.errors import AmxError, unavailable
 from amx_server.runtime.engine import Engine
+from amx_server.storage.interface import Commit
 from tests.engine.link_driver import put
 
 
@@ -27,6 +29,25 @@ class Reader:
     @handler()
     async def take(self, book: str) -> None:
         self.book = book
+
+
+@Agent(name="Shelf")
+class Shelf:
+    @memory(persistent=True)
+    def books(self) -> dict[str, str]:
+        return {}
+
+    @handler()
+    async def add(self, id: str, title: str) -> None:
+        self.books[id] = title
+
+    @handler()
+    async def drop(self, id: str) -> None:
+        del self.books[id]
+
+    @handler()
+    async def titles(self) -> list[str]:
+        return sorted(self.books.values())
 
 
 def inside(engine: EmbeddedEngine) -> Engine:
@@ -80,3 +101,41 @@ async def test_agents_that_are_not_known_and_memory_that_is_not_declared_are_ref
         with pytest.raises(AmxError, match="declares no memory 'shelf'"):
             await inner.population.spawn(namespace, "Reader", ["1"], [put("shelf", json.dumps("top"))])
         assert await engine.request("Reader/1", handler="read") == "none"
+
+
+async def test_instances_with_the_same_first_memory_go_their_own_ways() -> None:
+    async with EmbeddedEngine(Shelf) as engine:
+        inner = inside(engine)
+        changes = [put("books", "Ulysses", json.dumps("a")), put("books", "Emma", json.dumps("b"))]
+        await inner.population.spawn(inner.namespace("default"), "Shelf", map(str, range(3)), changes)
+        await engine.request("Shelf/0", {"id": "a", "title": "Persuasion"}, handler="add")
+        await engine.request("Shelf/1", "b", handler="drop")
+        titles = [await engine.request(f"Shelf/{key}", handler="titles") for key in range(3)]
+        assert titles == [["Emma", "Persuasion"], ["Ulysses"], ["Emma", "Ulysses"]]
+
+
+async def test_every_spawned_instance_has_its_version_in_the_history(tmp_path: Path) -> None:
+    async with EmbeddedEngine(Reader, data_dir=tmp_path) as engine:
+        await spawn(engine, 1300)
+        await engine.request("Reader/1299", "Emma", handler="take")
+        store = inside(engine).store
+        for key, versions in (("0", [(1, 1)]), ("1298", [(1, 1)]), ("1299", [(2, 1), (1, 1)])):
+            page = await store.memory_versions("default", "Reader", key, 0, 10)
+            assert [(one.version, one.changes) for one in page] == versions
+
+
+async def test_instances_that_the_store_refused_are_free_and_remember_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with EmbeddedEngine(Reader) as engine:
+        inner = inside(engine)
+        submit = inner.store.submit
+
+        def refuse(commit: Commit) -> None:
+            asyncio.get_running_loop().call_soon(commit.done, unavailable("STORAGE_UNAVAILABLE", "the disk is away"))
+
+        monkeypatch.setattr(inner.store, "submit", refuse)
+        with pytest.raises(AmxError, match="the disk is away"):
+            await spawn(engine, 1500)
+        monkeypatch.setattr(inner.store, "submit", submit)
+        assert await engine.request("Reader/0", handler="read") == "none"
+        for instance in inner.namespace("default").agents["Reader"].instances.values():
+            assert not instance.delivering

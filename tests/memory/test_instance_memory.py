@@ -379,3 +379,33 @@ def test_memory_restored_is_what_it_was_and_its_rows_rebuild_it(
     again = new_commit()
     memory.restore(past, SPECS, now, "ns", "counter", "default", again)
     assert not (again.memory_put or again.memory_remove or again.memory_touch or again.memory_version)
+
+
+@given(st.lists(CHANGES, max_size=8), st.lists(st.lists(CHANGES, max_size=4), max_size=4), st.integers(0, 700))
+def test_twin_and_original_change_as_if_they_had_never_met(
+    first: list[memory_pb2.MemoryChange], then: list[list[memory_pb2.MemoryChange]], passed: int
+) -> None:
+    original, alone = InstanceMemory(), InstanceMemory()
+    for memory in (original, alone):
+        apply(memory, first)
+    twins = [original.twin() for _ in then]
+    before, now = content(original), NOW
+    for changes, twin in zip(then, twins, strict=True):
+        expected = InstanceMemory()
+        apply(expected, first)
+        now += passed
+        for memory in (twin, expected):
+            memory.prune(now, "ns", "counter", "default", new_commit())
+            apply(memory, changes, now)
+        assert content(twin, now) == content(expected, now)
+        assert (twin.version, twin.bytes, twin.stored_bytes) == (
+            expected.version,
+            expected.bytes,
+            expected.stored_bytes,
+        )
+    assert content(original) == before
+    apply(original, [clear(name) for name in SPECS])
+    apply(alone, [clear(name) for name in SPECS])
+    assert content(original) == content(alone) == {}
+    for twin in twins:
+        assert bool(twin) == bool(content(twin, 0))

@@ -72,14 +72,15 @@ class Entry(NamedTuple):
 
 
 class _Memory:
-    """One named memory. Entries are in order of `used`."""
+    """One named memory. Entries are in order of `used`. shared: several instances have it, so nobody changes it."""
 
-    __slots__ = ("bytes", "entries", "persistent")
+    __slots__ = ("bytes", "entries", "persistent", "shared")
 
     def __init__(self, persistent: bool) -> None:
         self.entries: dict[str, Entry] = {}
         self.bytes = 0
         self.persistent = persistent
+        self.shared = False
 
     def copy(self) -> _Memory:
         copy = _Memory(self.persistent)
@@ -115,13 +116,14 @@ class InstanceMemory:
     bytes counts ids, values and 16 bytes an entry over all memories, stored_bytes over persistent ones.
     """
 
-    __slots__ = ("_memories", "_next_expiry_ms", "_touched", "_used", "bytes", "stored_bytes", "version")
+    __slots__ = ("_memories", "_next_expiry_ms", "_shared", "_touched", "_used", "bytes", "stored_bytes", "version")
 
     def __init__(self, version: int = 0) -> None:
         self.version = version
         self.bytes = 0
         self.stored_bytes = 0
         self._memories: dict[str, _Memory] = {}
+        self._shared = False  # others have the same dictionary of memories
         self._used = 0
         self._next_expiry_ms = 0  # nothing expires before; 0: nothing expires
         self._touched: set[tuple[str, str]] | None = None  # persistent entries whose stored order of use is old
@@ -147,6 +149,27 @@ class InstanceMemory:
             if row.expires_at_ms:
                 self._expires(row.expires_at_ms)
         self._count_bytes()
+
+    def twin(self) -> InstanceMemory:
+        """The memory of another instance that remembers the same, in the same version. What both have is held once,
+        until one of them changes it.
+        """
+        twin = InstanceMemory(self.version)
+        for memory in self._memories.values():
+            memory.shared = True
+        self._shared = twin._shared = True
+        twin._memories = self._memories
+        twin._used = self._used
+        twin._next_expiry_ms = self._next_expiry_ms
+        twin.bytes = self.bytes
+        twin.stored_bytes = self.stored_bytes
+        return twin
+
+    def _own(self) -> None:
+        """Before the first change to a twin: from now on its dictionary of memories is its own."""
+        if self._shared:
+            self._memories = self._memories.copy()
+            self._shared = False
 
     def __bool__(self) -> bool:
         """Whether anything is remembered."""
@@ -271,13 +294,16 @@ class InstanceMemory:
             before = copies, self._used, set(self._touched) if self._touched else None
         dirty: dict[tuple[str, str], bool] = {}  # persistent entries that changed, and whether they were stored before
         cleared: set[str] = set()
+        self._own()
         if 0 < self._next_expiry_ms <= now_ms:
             self._expire(now_ms, dirty)
         for what, spec, entry_id, value, expires_in_ms in checked:
             memory = self._memories.get(spec.name)
             if memory is None:
                 memory = self._memories[spec.name] = _Memory(spec.persistent)
-            elif memory.persistent != spec.persistent:
+            elif memory.shared:
+                memory = self._memories[spec.name] = memory.copy()
+            if memory.persistent != spec.persistent:
                 _change_persistence(memory, spec, dirty, cleared)
             if what == "put":
                 if len(value) >= threshold and blobs is not None:
@@ -365,6 +391,7 @@ class InstanceMemory:
             if large:
                 blobs.require_room(namespace, agent, large)
         self._memories = memories
+        self._shared = False
         self._used = max(self._used, past._used)
         self._touched = touched or None
         self._count_bytes()
@@ -445,10 +472,13 @@ class InstanceMemory:
 
     def _expire(self, now_ms: int, dirty: dict[tuple[str, str], bool], stored: bool = True) -> int:
         count = 0
+        self._own()
         for name, memory in self._memories.items():
             if memory.persistent and not stored:
                 continue
             dead = [i for i, entry in memory.entries.items() if 0 < entry.expires_at_ms <= now_ms]
+            if dead and memory.shared:
+                memory = self._memories[name] = memory.copy()
             for entry_id in dead:
                 _remove(memory, name, entry_id, dirty)
             count += len(dead)

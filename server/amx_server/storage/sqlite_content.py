@@ -76,13 +76,14 @@ _HOLDERS: Final = f"""
 class Keeping:
     """The values of one batch that do not stay in their rows, gathered while the rows are put together."""
 
-    __slots__ = ("_addresses", "_address_sizes", "_places", "_values", "references")
+    __slots__ = ("_address_sizes", "_addresses", "_places", "_read", "_values", "references")
 
     def __init__(self) -> None:
         self._values: list[Reference] = []
         self._places: list[tuple[int, int]] = []
         self._addresses: list[Reference] = []
         self._address_sizes: list[int] = []
+        self._read: dict[bytes, bytes] = {}  # texts that were found to be addresses
         self.references: list[Reference] = []
         """What was kept."""
 
@@ -93,14 +94,19 @@ class Keeping:
 
     def text(self, namespace: str, agent: str, value: bytes, size_at: int) -> None:
         """A value has the length of an address as JSON text. Perhaps it is one."""
-        if value.startswith(_TEXT_START):
+        address = self._read.get(value)
+        if address is None:
+            if not value.startswith(_TEXT_START):
+                return
             try:
                 address = bytes.fromhex(value[len(_TEXT_START) : -1].decode("ascii"))
             except ValueError:
                 return
-            if len(address) == _ADDRESS_BYTES:
-                self._addresses.append((namespace, agent, address))
-                self._address_sizes.append(size_at)
+            if len(address) != _ADDRESS_BYTES:
+                return
+            self._read[value] = address
+        self._addresses.append((namespace, agent, address))
+        self._address_sizes.append(size_at)
 
     def keep(self, blobs: Blobs, parameters: list[apsw.SQLiteValue]) -> None:
         """Has it all kept, and puts addresses and sizes into the parameters. Raises AmxError; nothing is kept then."""

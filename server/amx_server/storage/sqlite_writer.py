@@ -428,6 +428,7 @@ def _append_rows(
     for cleared in commit.memory_clear:
         rows += (_MEMORY_CLEAR, *cleared)
         rows += _NOTHING[12]
+    first_put = len(rows)
     for namespace, agent, key, row in commit.memory_put:
         if keeping is not None:
             size = len(row.value)
@@ -447,6 +448,8 @@ def _append_rows(
             rows[start] = _MEMORY_COMMIT
             rows[start + 11 : start + 15] = (*version[4:], next(version_ids))
             versions = ()
+    elif versions:
+        versions = _join_versions(commit, rows, first_put, version_ids)
     for version in versions:
         rows += (_MEMORY_VERSION, *version, next(version_ids))
         rows += _NOTHING[9]
@@ -477,6 +480,29 @@ def _append_rows(
     for p in commit.suspension_put:
         rows += (_SUSPENSION_PUT, p.namespace, p.agent, p.key, p.reason, p.at_ms)
         rows += _NOTHING[12]
+
+
+def _join_versions(
+    commit: Commit, rows: list[apsw.SQLiteValue], first_put: int, version_ids: Iterator[int]
+) -> tuple[tuple[str, str, str, int, int, str, int], ...]:
+    """Makes the last put of each instance the one that makes its version, as `_append_rows` does for a single one.
+    Returns the versions that have no put.
+    """
+    versions = commit.memory_version
+    if len({version[:3] for version in versions}) < len(versions):
+        return versions  # several of one instance: each has to wait for the puts of all
+    last: dict[tuple[str, str, str, int], int] = {}
+    for start, (namespace, agent, key, row) in enumerate(commit.memory_put):
+        last[namespace, agent, key, row.version] = first_put + start * _WIDTH
+    left = []
+    for version in versions:
+        at = last.get(version[:4])
+        if at is None:
+            left.append(version)
+        else:
+            rows[at] = _MEMORY_COMMIT
+            rows[at + 11 : at + 15] = (*version[4:], next(version_ids))
+    return tuple(left)
 
 
 def _number(db: apsw.Connection, query: str) -> int:

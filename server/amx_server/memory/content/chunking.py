@@ -7,9 +7,9 @@ by the regular expression engine, in C. Text without such pairs of letters has c
 zeros.
 
 Measured on 1 to 1.5 MB each of program code and random bytes, five insertions of 20 bytes at random places: with these
-cuts 91 % of the bytes are shared with the version before, of prompts and JSON 85-90 %; with pieces of fixed size 2-29 %;
-after an append 99 % with both. Finding the cuts runs at 170-280 MB/s of processor time, faster than compression; at
-20 MB/s in text that repeats itself and has no such pairs.
+cuts 91 % of the bytes are shared with the version before, of prompts and JSON 85-90 %; with pieces of fixed size
+2-29 %; after an append 99 % with both. Finding the cuts runs at 150-250 MB/s of processor time; at 20 MB/s in text that
+repeats itself and has no such pairs.
 """
 
 from __future__ import annotations
