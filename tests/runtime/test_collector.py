@@ -14,6 +14,7 @@ class _Engine:
 
     def __init__(self, limit: int) -> None:
         self.work = self.new = self.looks = 0
+        self.walk_seconds = 0.000_1
         self.newcomers = Newcomers(self._count, limit)
 
     def _count(self) -> int:
@@ -26,6 +27,7 @@ class _Engine:
         if not self.newcomers.enough(self.work, now):
             return False
         self.new = 0
+        self.newcomers.walked(self.work, now, self.walk_seconds)
         return True
 
 
@@ -55,6 +57,23 @@ def test_newcomers_that_grow_suddenly_are_seen_within_a_tenth_of_a_second() -> N
     assert turns - 2000 <= 21
 
 
+def test_objects_that_come_and_go_by_the_thousands_are_not_walked_through_all_the_time() -> None:
+    engine = _Engine(limit=1000)
+    engine.walk_seconds = 0.003
+    walks = sum(engine.works(pieces=500, objects=2000, now=turn * 0.005) for turn in range(2000))
+    assert 150 < walks < 280  # in ten seconds
+
+
+def test_newcomers_that_begin_slowly_are_seen_before_they_are_many() -> None:
+    engine = _Engine(limit=1000)
+    engine.works(pieces=10, objects=1, now=0.0)
+    most = 0
+    for turn in range(1, 15):  # less than a tenth of a second
+        engine.works(pieces=10, objects=300, now=turn * 0.005)
+        most = max(most, engine.new)
+    assert most < 2000
+
+
 class _Cycle:
     """Refers to itself."""
 
@@ -74,7 +93,7 @@ async def test_cycles_among_new_objects_are_collected_while_the_engine_works() -
     async with asyncio.timeout(30), tuned_collector(work_done):
         at_first = gc.get_freeze_count()
         cycle = weakref.ref(_Cycle())
-        kept = [[number] for number in range(10_000)]  # too few for the interpreter's own trigger
+        kept = [[number] for number in range(8_000)]  # too few for the interpreter's own trigger
         while cycle() is not None or gc.get_freeze_count() < at_first + len(kept):
             await asyncio.sleep(0.001)
     assert gc.get_threshold() == before
