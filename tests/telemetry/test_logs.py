@@ -6,6 +6,8 @@ import asyncio
 import io
 import json
 import logging
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -261,3 +263,8 @@ def test_standard_logging_of_libraries_lands_here() -> None:
     ]
     assert log.recent()[0].fields == {"logger": "some.library"}
     assert logging.getLogger().level == logging.WARNING
+
+
+def test_engine_that_logs_has_not_loaded_rich() -> None:
+    code = "import sys, amx_server.telemetry.logs; assert 'rich.traceback' not in sys.modules; import rich.console"
+    subprocess.run([sys.executable, "-c", code], check=True)

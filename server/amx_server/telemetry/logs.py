@@ -22,10 +22,10 @@ from datetime import UTC, datetime
 from typing import Any, TextIO, cast
 
 import msgspec
-import structlog
 
 from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.config import LoggingConfig
+from amx_server.telemetry.structured import structlog
 
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40, "critical": 50}
 
