@@ -32,6 +32,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.atomic.AtomicInteger;
+import java.util.function.Consumer;
 import java.util.function.DoubleSupplier;
 
 /** The agents of conformance/README.md, "Fixtures", made by hand of the host's own parts. */
@@ -49,6 +50,17 @@ final class Fixtures {
     }
 
     static List<AgentSpec> all(String prefix) {
+        List<AgentSpec> written = new ArrayList<>(Annotated.all(prefix));
+        List<String> names = written.stream().map(one -> one.definition().getName()).toList();
+        for (AgentSpec one : made(prefix)) {
+            if (!names.contains(one.definition().getName())) {
+                written.add(one);
+            }
+        }
+        return written;
+    }
+
+    private static List<AgentSpec> made(String prefix) {
         return List.of(
                 new Agent(prefix + "Echo", "echo")
                         .handler("echo", (memory, input, run) -> input)
@@ -103,9 +115,14 @@ final class Fixtures {
     }
 
     private static Object await(HandlerRun run) {
+        return await(run::onStop);
+    }
+
+    /** Waits until it is released or stopped. */
+    static CompletableFuture<Object> await(Consumer<Consumer<AmxException>> onStop) {
         CompletableFuture<Object> released = new CompletableFuture<>();
         WAITING.add(released);
-        run.onStop(
+        onStop.accept(
                 why -> {
                     if (WAITING.remove(released)) {
                         CANCELLED.incrementAndGet();
