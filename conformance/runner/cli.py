@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"there is no testee '{unknown[0]}'; there are: {', '.join(known)}", file=sys.stderr)
         return USAGE
-    finished = [testee for testee in known.values() if not testee.draft]
+    finished = testees.finished(known)
     selected = [known[name] for name in options.testee] if options.testee else finished
     if (options.matrix or options.check_matrix) and any(
         (options.case, options.subject, options.level, options.transport)
@@ -130,8 +130,8 @@ def _matrix(known: Mapping[str, Testee], options: argparse.Namespace) -> int:
         there = ", ".join(name for name in known if name != ENGINE)
         print(f"there is no language '{unknown[0]}'; there are: {there}", file=sys.stderr)
         return USAGE
-    names = options.testee or [name for name, testee in known.items() if not testee.draft]
-    return languages.main([known[name] for name in names], build=not options.no_build)
+    selected = [known[name] for name in options.testee] if options.testee else testees.finished(known)
+    return languages.main(selected, build=not options.no_build)
 
 
 def _list(cases: list[Case]) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -168,6 +168,11 @@ def load(path: Path = FILE) -> dict[str, Testee]:
             data.get("draft", False),
         )
     return found
+
+
+def finished(known: Mapping[str, Testee]) -> list[Testee]:
+    """Those that run unless others are named: all but drafts."""
+    return [testee for testee in known.values() if not testee.draft]
 
 
 def stale(testees: Iterable[Testee], cases: Sequence[Case]) -> list[str]:

@@ -113,13 +113,20 @@ def test_testees_are_read_and_checked(tmp_path: Path) -> None:
     assert found["go"].command(replace(CASE, agents=("Echo", "Slow"), credit=2), "--x")[3:] == [
         "--x", "--agents", "Echo,Slow", "--credit", "2",
     ]  # fmt: skip
-    assert not found["go"].draft
     file.write_text("go: {language: Go, start: [go], knwon: []}\n")
     with pytest.raises(CorpusProblem, match="knwon"):
         testees.load(file)
     file.write_text("go: {language: Go}\n")
     with pytest.raises(CorpusProblem, match="needs 'start'"):
         testees.load(file)
+
+
+def test_draft_runs_only_when_it_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "testees.yaml"
+    file.write_text("go: {language: Go, start: [go]}\nzig: {language: Zig, draft: true, start: [zig]}\n")
+    found = testees.load(file)
+    assert set(found) == {"engine", "go", "zig"}
+    assert [testee.name for testee in testees.finished(found)] == ["engine", "go"]
 
 
 def test_the_testees_of_the_repository_are_well_formed() -> None:
