@@ -3,35 +3,25 @@ package com.aimatrix.engine.memory;
 import java.util.AbstractMap;
 import java.util.AbstractSet;
 import java.util.ArrayList;
-import java.util.Collection;
-import java.util.HashMap;
 import java.util.Iterator;
-import java.util.LinkedHashMap;
 import java.util.Map;
 import java.util.Objects;
 import java.util.Set;
 import java.util.concurrent.ConcurrentMap;
 
 /** A memory that is a Map. Keys are told apart by their JSON: 1 and "1" are two keys, equal objects are one. */
-final class MapRoot extends Root {
+final class MapRoot extends KeyedRoot {
     private final Map<?, ?> initialContent;
-    private final Map<String, Item> entries = new LinkedHashMap<>();
-    /** Id -> its entry at the last commit, null if it had none; of those that came or went since. */
-    private final Map<String, Item> undo = new HashMap<>();
     private final View view = new View();
 
     MapRoot(InstanceMemories memories, MemorySpec spec, Map<?, ?> initialContent) {
-        super(memories, spec, true);
+        super(memories, spec, "key");
         this.initialContent = initialContent;
     }
 
     /** What the agent sees. */
     Map<Object, Object> view() {
         return view;
-    }
-
-    private String id(Object key) {
-        return codec.keyId(key, spec.name() + " key");
     }
 
     private Object put(Object key, Object value) {
@@ -42,12 +32,7 @@ final class MapRoot extends Root {
             write(entry, value);
             return old;
         }
-        Object kept = Immutables.is(key) ? key : codec.keyOf(id, spec.name() + " key");
-        entry = new Item(kept, id, 0);
-        entries.put(id, entry);
-        if (!undo.containsKey(id)) {
-            undo.put(id, null);
-        }
+        entry = arrived(id, key);
         begin(entry, value);
         return null;
     }
@@ -59,27 +44,9 @@ final class MapRoot extends Root {
         return old;
     }
 
-    private void noted(Item entry) {
-        if (!undo.containsKey(entry.id)) {
-            undo.put(entry.id, entry);
-        }
-        take(entry);
-    }
-
-    @Override
-    Collection<Item> entries() {
-        return entries.values();
-    }
-
-    @Override
-    void reset() {
-        entries.clear();
-        undo.clear();
-    }
-
     @Override
     void restoreStored(String id, byte[] value, double deadline) {
-        Item entry = new Item(codec.keyOf(id, spec.name() + " key"), id, 0);
+        Item entry = new Item(keyOf(id), id, 0);
         entry.encoded = value;
         entry.deadline = deadline;
         entries.put(id, entry);
@@ -88,46 +55,6 @@ final class MapRoot extends Root {
     @Override
     void fillInitial() {
         initialContent.forEach(this::put);
-    }
-
-    @Override
-    void forget(Item entry) {
-        entries.remove(entry.id);
-    }
-
-    @Override
-    void evict(int limit) {
-        for (Item entry : recency.oldest(entries.size() - limit)) {
-            entries.remove(entry.id);
-            noted(entry);
-        }
-    }
-
-    @Override
-    void undoStructure() {
-        undo.forEach(
-                (id, entry) -> {
-                    if (entry == null) {
-                        entries.remove(id);
-                    } else if (entries.get(id) != entry) {
-                        entries.put(id, entry);
-                    }
-                });
-        undo.clear();
-    }
-
-    @Override
-    void settleStructure() {
-        undo.clear();
-    }
-
-    @Override
-    Item entryFor(Object item) {
-        Item entry = entries.get(id(item));
-        if (entry == null) {
-            throw none(item);
-        }
-        return entry;
     }
 
     /** A Map in every respect, whose changes are noticed. */

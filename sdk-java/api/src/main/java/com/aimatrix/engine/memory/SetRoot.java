@@ -3,32 +3,23 @@ package com.aimatrix.engine.memory;
 import java.util.AbstractSet;
 import java.util.ArrayList;
 import java.util.Collection;
-import java.util.HashMap;
 import java.util.Iterator;
-import java.util.LinkedHashMap;
-import java.util.Map;
 import java.util.Set;
 
 /** A memory that is a Set. Members are told apart by their JSON, and must not be changed. */
-final class SetRoot extends Root {
+final class SetRoot extends KeyedRoot {
     private static final byte[] NOTHING = new byte[0];
 
     private final Collection<?> initialContent;
-    private final Map<String, Item> entries = new LinkedHashMap<>();
-    private final Map<String, Item> undo = new HashMap<>();
     private final View view = new View();
 
     SetRoot(InstanceMemories memories, MemorySpec spec, Collection<?> initialContent) {
-        super(memories, spec, true);
+        super(memories, spec, "member");
         this.initialContent = initialContent;
     }
 
     Set<Object> view() {
         return view;
-    }
-
-    private String id(Object member) {
-        return codec.keyId(member, spec.name() + " member");
     }
 
     private boolean add(Object member) {
@@ -42,21 +33,9 @@ final class SetRoot extends Root {
             }
             return false;
         }
-        Object kept = Immutables.is(member) ? member : codec.keyOf(id, spec.name() + " member");
-        entry = new Item(kept, id, 0);
-        entries.put(id, entry);
-        if (!undo.containsKey(id)) {
-            undo.put(id, null);
-        }
+        entry = arrived(id, member);
         begin(entry, null);
         return true;
-    }
-
-    private void noted(Item entry) {
-        if (!undo.containsKey(entry.id)) {
-            undo.put(entry.id, entry);
-        }
-        take(entry);
     }
 
     @Override
@@ -65,19 +44,8 @@ final class SetRoot extends Root {
     }
 
     @Override
-    Collection<Item> entries() {
-        return entries.values();
-    }
-
-    @Override
-    void reset() {
-        entries.clear();
-        undo.clear();
-    }
-
-    @Override
     void restoreStored(String id, byte[] value, double deadline) {
-        Item entry = new Item(codec.keyOf(id, spec.name() + " member"), id, 0);
+        Item entry = new Item(keyOf(id), id, 0);
         entry.decoded = true;
         entry.deadline = deadline;
         entries.put(id, entry);
@@ -86,46 +54,6 @@ final class SetRoot extends Root {
     @Override
     void fillInitial() {
         initialContent.forEach(this::add);
-    }
-
-    @Override
-    void forget(Item entry) {
-        entries.remove(entry.id);
-    }
-
-    @Override
-    void evict(int limit) {
-        for (Item entry : recency.oldest(entries.size() - limit)) {
-            entries.remove(entry.id);
-            noted(entry);
-        }
-    }
-
-    @Override
-    void undoStructure() {
-        undo.forEach(
-                (id, entry) -> {
-                    if (entry == null) {
-                        entries.remove(id);
-                    } else if (entries.get(id) != entry) {
-                        entries.put(id, entry);
-                    }
-                });
-        undo.clear();
-    }
-
-    @Override
-    void settleStructure() {
-        undo.clear();
-    }
-
-    @Override
-    Item entryFor(Object item) {
-        Item entry = entries.get(id(item));
-        if (entry == null) {
-            throw none(item);
-        }
-        return entry;
     }
 
     /** A Set in every respect, whose changes are noticed. */
