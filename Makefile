@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check ts java demo conformance bench bench-peers bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check ts java kotlin demo conformance bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -73,6 +73,10 @@ java: setup ## the Java SDK, in the making: build with every warning an error, t
 	@command -v mvn >/dev/null || { echo "The Java SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
 		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml package
+
+kotlin: ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
+	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
+	@mvn --batch-mode --no-transfer-progress --file sdk-kotlin/pom.xml package -Djava.skipTests=true
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)
