@@ -2,6 +2,7 @@ package com.aimatrix.engine;
 
 import com.aimatrix.engine.CompiledHandler.Parameter;
 import com.aimatrix.engine.CompiledHandler.Source;
+import com.aimatrix.engine.authoring.Dialect;
 import com.aimatrix.engine.authoring.Durations;
 import com.aimatrix.engine.errors.DefinitionException;
 import com.aimatrix.engine.errors.InvalidInputException;
@@ -50,6 +51,7 @@ import java.util.TreeMap;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.Flow;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import java.util.stream.BaseStream;
@@ -70,12 +72,22 @@ final class AgentCompiler {
     private final Map<String, HandlerSpec> handlers = new LinkedHashMap<>();
     private final List<String> defaults = new ArrayList<>();
     private final List<String> asked = new ArrayList<>();
+    private final Dialect dialect; // null: it is Java
+
+    /** A method, as it is described and called. handle: (Object[]) -> Object, the first is the object. */
+    private record Shape(
+            String name, List<Dialect.Parameter> parameters, JavaType returns, boolean streaming, MethodHandle handle) {
+        List<? extends Class<?>> classes() {
+            return parameters.stream().map(one -> one.type().getRawClass()).toList();
+        }
+    }
 
     AgentCompiler(Json json, Class<?> type, String prefix) {
         this.json = json;
         this.type = type;
         this.prefix = prefix;
         this.where = type.getSimpleName();
+        this.dialect = Dialects.of(type);
     }
 
     AgentSpec compile(Supplier<?> maker) {
@@ -88,8 +100,10 @@ final class AgentCompiler {
         }
     }
 
-    private AgentSpec compiled(Supplier<?> maker) {
+    private AgentSpec compiled(Supplier<?> objects) {
         describe();
+        Supplier<?> maker = objects;
+        Object sample = null;
         List<CompiledAgent.MemoryField> memories = new ArrayList<>();
         List<Field> capabilities = new ArrayList<>();
         for (Field field : fields()) {
@@ -101,6 +115,13 @@ final class AgentCompiler {
             if (memory != null) {
                 field.setAccessible(true);
                 memories.add(memory(field, memory));
+            } else if (dialect != null && dialect.delegates(field)) {
+                field.setAccessible(true);
+                if (sample == null) {
+                    sample = objects.get();
+                    maker = firstOf(sample, objects);
+                }
+                memories.add(delegate(field, sample));
             }
             if (capability != null) {
                 field.setAccessible(true);
@@ -242,10 +263,34 @@ final class AgentCompiler {
 
     // --- memories ----------------------------------------------------------------------------------------------------
 
+    /** What was made to look at it is the first instance's. */
+    private static Supplier<?> firstOf(Object sample, Supplier<?> objects) {
+        AtomicReference<Object> first = new AtomicReference<>(sample);
+        return () -> {
+            Object made = first.getAndSet(null);
+            return made == null ? objects.get() : made;
+        };
+    }
+
+    private CompiledAgent.MemoryField delegate(Field field, Object sample) {
+        Dialect.Delegate said = dialect.delegate(field, CompiledAgent.get(field, sample), json);
+        MemorySpec spec = said.spec();
+        check(NAME, spec.name(), where + ": the memory's name", "letters, digits, dots, _ and -");
+        definition.addMemories(
+                MemoryDefinition.newBuilder()
+                        .setName(spec.name())
+                        .setKind(spec.kind())
+                        .setPersistent(spec.persistent())
+                        .setTtlMs(spec.ttlMs())
+                        .setMaxEntries(spec.maxEntries())
+                        .setDescription(said.description()));
+        return new CompiledAgent.MemoryField(field, spec, false, said.initial(), said.bound());
+    }
+
     private CompiledAgent.MemoryField memory(Field field, Memory said) {
         String name = said.name().isEmpty() ? field.getName() : said.name();
         String place = where + "." + field.getName();
-        JavaType its = json.type(field.getGenericType());
+        JavaType its = dialect == null ? json.type(field.getGenericType()) : dialect.type(field, json);
         Class<?> raw = field.getType();
         MemoryKind kind = MemoryKind.MEMORY_KIND_VALUE;
         JavaType value = its;
@@ -297,19 +342,12 @@ final class AgentCompiler {
 
     private void handler(Method method) {
         Handler said = method.getAnnotation(Handler.class);
-        String name = said == null || said.name().isEmpty() ? method.getName() : said.name();
         String place = where + "." + method.getName();
-        List<Parameter> parameters = parameters(method, place);
-        Type returned = method.getGenericReturnType();
-        Class<?> raw = method.getReturnType();
-        boolean streaming =
-                Flow.Publisher.class.isAssignableFrom(raw)
-                        || BaseStream.class.isAssignableFrom(raw)
-                        || java.util.Iterator.class.isAssignableFrom(raw);
-        if (streaming || CompletionStage.class.isAssignableFrom(raw)) {
-            returned = argument(returned);
-        }
-        JavaType output = json.type(returned);
+        Shape shape = shape(method, place);
+        String name = said == null || said.name().isEmpty() ? shape.name() : said.name();
+        List<Parameter> parameters = parameters(shape);
+        boolean streaming = shape.streaming();
+        JavaType output = shape.returns();
         boolean concurrent = said != null && said.concurrent();
         HandlerDefinition.Builder described =
                 HandlerDefinition.newBuilder()
@@ -334,7 +372,7 @@ final class AgentCompiler {
             asked.add(name);
         }
         add(described, new CompiledHandler(
-                name, streaming, concurrent, json, open(method, place), parameters, output, null, null), place);
+                name, streaming, concurrent, json, shape.handle(), parameters, output, null, null), place);
     }
 
     private void add(HandlerDefinition.Builder described, HandlerSpec handler, String place) {
@@ -346,30 +384,53 @@ final class AgentCompiler {
         definition.addHandlers(described);
     }
 
-    private List<Parameter> parameters(Method method, String place) {
-        List<Parameter> found = new ArrayList<>();
-        int data = 0;
-        for (java.lang.reflect.Parameter one : method.getParameters()) {
-            if (one.getType() != Context.class && one.getType() != Message.class) {
-                data++;
-            }
+    private static boolean isContent(Class<?> type) {
+        return type != Context.class && type != Message.class;
+    }
+
+    private Shape shape(Method method, String place) {
+        if (Modifier.isStatic(method.getModifiers())) {
+            throw new DefinitionException(place + " is static; a handler is of an instance");
         }
+        Dialect.Function function = dialect == null ? null : dialect.function(type, method, json);
+        if (function != null) {
+            return new Shape(
+                    function.name(), function.parameters(), function.returns(), function.streaming(), open(function));
+        }
+        long contents = Arrays.stream(method.getParameterTypes()).filter(AgentCompiler::isContent).count();
+        List<Dialect.Parameter> parameters = new ArrayList<>();
         for (java.lang.reflect.Parameter one : method.getParameters()) {
-            JavaType its = json.type(one.getParameterizedType());
-            if (one.getType() == Context.class) {
-                found.add(new Parameter(one.getName(), Source.CONTEXT, its));
-            } else if (one.getType() == Message.class) {
-                found.add(new Parameter(one.getName(), Source.MESSAGE, its));
-            } else if (data == 1) {
-                found.add(new Parameter(one.getName(), Source.CONTENT, its));
-            } else {
-                if (!one.isNamePresent()) {
-                    throw new DefinitionException(
-                            place + " takes several values, and their names are not in its class; compile it with"
-                                    + " -parameters, or take one record");
-                }
-                found.add(new Parameter(one.getName(), Source.MEMBER, its));
+            if (contents > 1 && isContent(one.getType()) && !one.isNamePresent()) {
+                throw new DefinitionException(
+                        place + " takes several values, and their names are not in its class; compile it with"
+                                + " -parameters, or take one record");
             }
+            parameters.add(new Dialect.Parameter(one.getName(), json.type(one.getParameterizedType())));
+        }
+        Type returned = method.getGenericReturnType();
+        Class<?> raw = method.getReturnType();
+        boolean streaming =
+                Flow.Publisher.class.isAssignableFrom(raw)
+                        || BaseStream.class.isAssignableFrom(raw)
+                        || java.util.Iterator.class.isAssignableFrom(raw);
+        if (streaming || CompletionStage.class.isAssignableFrom(raw)) {
+            returned = argument(returned);
+        }
+        return new Shape(method.getName(), parameters, json.type(returned), streaming, open(method));
+    }
+
+    private static List<Parameter> parameters(Shape shape) {
+        long contents = shape.classes().stream().filter(AgentCompiler::isContent).count();
+        List<Parameter> found = new ArrayList<>();
+        for (Dialect.Parameter one : shape.parameters()) {
+            Class<?> raw = one.type().getRawClass();
+            Source source = contents == 1 ? Source.CONTENT : Source.MEMBER;
+            if (raw == Context.class) {
+                source = Source.CONTEXT;
+            } else if (raw == Message.class) {
+                source = Source.MESSAGE;
+            }
+            found.add(new Parameter(one.name(), source, one.type()));
         }
         return found;
     }
@@ -484,10 +545,7 @@ final class AgentCompiler {
         }
     }
 
-    private MethodHandle open(Method method, String place) {
-        if (Modifier.isStatic(method.getModifiers())) {
-            throw new DefinitionException(place + " is static; a handler is of an instance");
-        }
+    private MethodHandle open(Method method) {
         method.setAccessible(true);
         try {
             MethodHandle handle = MethodHandles.lookup().unreflect(method);
@@ -495,6 +553,17 @@ final class AgentCompiler {
             return handle.asType(handle.type().generic()).asSpreader(Object[].class, count);
         } catch (IllegalAccessException error) {
             throw Makers.notOpen(type);
+        }
+    }
+
+    private static MethodHandle open(Dialect.Function function) {
+        try {
+            return MethodHandles.lookup()
+                    .findVirtual(
+                            Dialect.Function.class, "call", MethodType.methodType(Object.class, Object[].class))
+                    .bindTo(function);
+        } catch (ReflectiveOperationException error) {
+            throw new IllegalStateException(error);
         }
     }
 
@@ -514,8 +583,9 @@ final class AgentCompiler {
 
     private void router() {
         Method method = only("route", "AgentReference route(Message message)");
+        Shape shape = shape(method, where + ".route");
         List<Parameter> parameters = new ArrayList<>();
-        for (Class<?> one : method.getParameterTypes()) {
+        for (Class<?> one : shape.classes()) {
             if (one != Context.class && one != Message.class) {
                 throw new DefinitionException(where + ".route takes a Message, and a Context if it wants one");
             }
@@ -523,7 +593,7 @@ final class AgentCompiler {
             parameters.add(new Parameter(one.getSimpleName(), source, json.type(one)));
         }
         special("route", method, parameters, new CompiledHandler(
-                "route", false, false, json, open(method, where + ".route"), parameters, json.type(Object.class),
+                "route", false, false, json, shape.handle(), parameters, json.type(Object.class),
                 answer -> Routing.answer(json, answer),
                 (message, wanted) -> Routing.seen(json, message.content(), "")));
     }
@@ -534,8 +604,9 @@ final class AgentCompiler {
                         "onMessageProcessed",
                         "void onMessageProcessed(String agentName, Message message, ProcessingResult result, Duration"
                                 + " duration)");
+        Shape shape = shape(method, where + ".onMessageProcessed");
         List<Parameter> parameters = new ArrayList<>();
-        for (Class<?> one : method.getParameterTypes()) {
+        for (Class<?> one : shape.classes()) {
             if (!Set.of(String.class, Message.class, ProcessingResult.class, Duration.class, Context.class).contains(one)) {
                 throw new DefinitionException(
                         where + ".onMessageProcessed takes a String, a Message, a ProcessingResult and a Duration");
@@ -545,8 +616,7 @@ final class AgentCompiler {
         }
         String name = "on_message_processed";
         special(name, method, parameters, new CompiledHandler(
-                name, false, false, json, open(method, where + ".onMessageProcessed"), parameters,
-                json.type(Object.class), null,
+                name, false, false, json, shape.handle(), parameters, json.type(Object.class), null,
                 (message, wanted) -> {
                     Routing.Report report = Routing.report(json, message.content());
                     if (wanted == String.class) {
@@ -620,9 +690,9 @@ final class AgentCompiler {
     }
 
     private PipelineRun.Step step(Method method, int order, long timeout) {
-        List<JavaType> parameters = Arrays.stream(method.getGenericParameterTypes()).map(json::type).toList();
-        MethodHandle handle = open(method, where + "." + method.getName());
-        return new PipelineRun.Step(method.getName(), order, timeout, handle, parameters);
+        Shape shape = shape(method, where + "." + method.getName());
+        List<JavaType> parameters = shape.parameters().stream().map(Dialect.Parameter::type).toList();
+        return new PipelineRun.Step(shape.name(), order, timeout, shape.handle(), parameters);
     }
 
     /** `run` as the handles of methods are: given the object, the context and the content. */

@@ -12,6 +12,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.function.DoubleSupplier;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import org.slf4j.LoggerFactory;
 
 /** An annotated class, compiled. */
@@ -23,8 +24,20 @@ final class CompiledAgent implements AgentSpec {
     private final Supplier<?> maker;
     private final Map<Field, Object> shared = new HashMap<>(); // guarded by itself
 
-    /** A field that is a memory. plain: it holds the value itself. */
-    record MemoryField(Field field, MemorySpec spec, boolean plain) {}
+    /**
+     * A field that is a memory. plain: it holds the value itself. initial: of what it holds in a new object; bound: what
+     * it shall hold.
+     */
+    record MemoryField(
+            Field field,
+            MemorySpec spec,
+            boolean plain,
+            UnaryOperator<Object> initial,
+            UnaryOperator<Object> bound) {
+        MemoryField(Field field, MemorySpec spec, boolean plain) {
+            this(field, spec, plain, UnaryOperator.identity(), UnaryOperator.identity());
+        }
+    }
 
     /** One instance: the application's object and its memories. */
     record Instance(Object self, InstanceMemories memory) implements AgentInstance {}
@@ -67,7 +80,8 @@ final class CompiledAgent implements AgentSpec {
             if (one.plain()) {
                 memory.attachField(one.spec(), () -> get(field, self), value -> set(field, self, value));
             } else {
-                set(field, self, memory.attach(one.spec(), get(field, self)));
+                Object attached = memory.attach(one.spec(), one.initial().apply(get(field, self)));
+                set(field, self, one.bound().apply(attached));
             }
         }
         return new Instance(self, memory);

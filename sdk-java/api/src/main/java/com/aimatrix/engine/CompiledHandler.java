@@ -3,6 +3,7 @@ package com.aimatrix.engine;
 import com.aimatrix.engine.errors.AmxException;
 import com.aimatrix.engine.errors.Code;
 import com.aimatrix.engine.errors.InvalidInputException;
+import com.aimatrix.engine.json.ForeignType;
 import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.json.Payloads;
 import com.aimatrix.engine.spec.AgentInstance;
@@ -151,6 +152,9 @@ final class CompiledHandler implements HandlerSpec {
     }
 
     private static Object absent(JavaType type, String place) {
+        if (type instanceof ForeignType foreign) {
+            return foreign.absent(place);
+        }
         if (type.isPrimitive()) {
             throw new InvalidInputException(
                     (place.isEmpty() ? "value" : place) + ": is missing; expected " + type.getRawClass().getName(), place);

@@ -20,6 +20,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.OptionalDouble;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 import java.util.concurrent.Flow;
 import java.util.function.Consumer;
 import org.slf4j.Logger;
@@ -69,14 +70,25 @@ public final class Context {
         return CURRENT.get();
     }
 
-    /** Runs something on this thread as the handler's. */
-    static Context enter(Context context) {
+    /**
+     * Makes a context this thread's, for languages whose handlers go on in another thread than they began in. What was
+     * there before must be put back with `leave` on the same thread.
+     *
+     * @param context of the handler that goes on
+     * @return what was there before; may be null
+     */
+    public static Context enter(Context context) {
         Context before = CURRENT.get();
         CURRENT.set(context);
         return before;
     }
 
-    static void leave(Context before) {
+    /**
+     * Undoes `enter`.
+     *
+     * @param before what `enter` returned
+     */
+    public static void leave(Context before) {
         if (before == null) {
             CURRENT.remove();
         } else {
@@ -195,6 +207,15 @@ public final class Context {
      */
     public void onStop(Consumer<AmxException> callback) {
         run.onStop(callback);
+    }
+
+    /**
+     * Where handlers run, and may block: for what goes on after waiting.
+     *
+     * @return is not shut down before the handler has ended
+     */
+    public Executor executor() {
+        return run.executor();
     }
 
     /**

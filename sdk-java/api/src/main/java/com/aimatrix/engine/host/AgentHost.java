@@ -116,6 +116,10 @@ public final class AgentHost implements Host {
         return config;
     }
 
+    Executor executor() {
+        return executor;
+    }
+
     LinkProtocol protocol() {
         return protocol;
     }

@@ -13,6 +13,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.OptionalDouble;
+import java.util.concurrent.Executor;
 import java.util.function.Consumer;
 
 /** One handler at work on one message. Belongs to the link's thread but for what handlers see of it. */
@@ -118,6 +119,11 @@ abstract class Run implements HandlerRun, Deadlines.Expiring {
     @Override
     public EngineCalls calls() {
         return host.calls();
+    }
+
+    @Override
+    public Executor executor() {
+        return host.executor();
     }
 
     @Override

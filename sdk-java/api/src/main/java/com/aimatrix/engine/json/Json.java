@@ -3,6 +3,7 @@ package com.aimatrix.engine.json;
 import com.aimatrix.engine.errors.InvalidInputException;
 import com.fasterxml.jackson.annotation.JsonInclude;
 import com.fasterxml.jackson.core.JsonGenerator;
+import com.fasterxml.jackson.core.JsonParser;
 import com.fasterxml.jackson.core.JsonProcessingException;
 import com.fasterxml.jackson.core.StreamReadConstraints;
 import com.fasterxml.jackson.core.StreamReadFeature;
@@ -146,7 +147,7 @@ public final class Json {
      * @throws InvalidInputException INVALID_VALUE naming the place of what has no JSON form
      */
     public byte[] write(Object value, JavaType type) {
-        return Text.encode(text(value, writer(type)));
+        return Text.encode(text(value, type));
     }
 
     /**
@@ -161,7 +162,7 @@ public final class Json {
         if (value instanceof Integer || value instanceof Long || value instanceof BigInteger) {
             return value.toString();
         }
-        String text = text(value, writer(type));
+        String text = text(value, type);
         Text.requireWellFormed(text, "");
         if (text.indexOf('{') < 0) {
             return text;
@@ -219,7 +220,7 @@ public final class Json {
      * @throws InvalidInputException INVALID_VALUE: it is not JSON; INVALID_INPUT: it does not fit
      */
     public Object read(byte[] data, JavaType type) {
-        return read(Text.decode(data, "JSON"), reader(type));
+        return read(Text.decode(data, "JSON"), type);
     }
 
     /**
@@ -231,6 +232,9 @@ public final class Json {
      * @throws InvalidInputException INVALID_VALUE: it is not JSON; INVALID_INPUT: it does not fit
      */
     public Object read(String text, JavaType type) {
+        if (type instanceof ForeignType foreign) {
+            return readBy(text, parser -> foreign.read(parser, ""));
+        }
         return read(text, reader(type));
     }
 
@@ -245,18 +249,32 @@ public final class Json {
      */
     public Object convert(JsonNode tree, JavaType type, String place) {
         try {
+            if (type instanceof ForeignType foreign) {
+                try (JsonParser parser = mapper.treeAsTokens(tree)) {
+                    parser.nextToken();
+                    return foreign.read(parser, place);
+                }
+            }
             return reader(type).readValue(tree);
         } catch (IOException | InvalidInputException error) {
             throw misfit(error, place);
         }
     }
 
+    private interface Reading {
+        Object of(JsonParser parser) throws IOException;
+    }
+
     private Object read(String text, ObjectReader reader) {
+        return readBy(text, reader::readValue);
+    }
+
+    private Object readBy(String text, Reading reading) {
         try (StrictParser parser = parser(text)) {
             if (parser.nextToken() == null) {
                 throw InvalidInputException.value("not JSON: there is no text", "");
             }
-            Object value = reader.readValue(parser);
+            Object value = reading.of(parser);
             if (parser.nextToken() != null) {
                 throw InvalidInputException.value("not JSON: text goes on after the value", "");
             }
@@ -314,10 +332,24 @@ public final class Json {
         return writer;
     }
 
+    private interface Writing {
+        void to(JsonGenerator generator) throws IOException;
+    }
+
+    private String text(Object value, JavaType type) {
+        return type instanceof ForeignType foreign
+                ? text(generator -> foreign.write(value, generator))
+                : text(value, writer(type));
+    }
+
     private String text(Object value, ObjectWriter writer) {
+        return text(generator -> writer.writeValue(generator, value));
+    }
+
+    private String text(Writing writing) {
         StringWriter text = new StringWriter(128);
         try (JsonGenerator generator = new StrictGenerator(mapper.getFactory().createGenerator(text))) {
-            writer.writeValue(generator, value);
+            writing.to(generator);
         } catch (IOException | RuntimeException error) {
             throw notWritable(error);
         }

@@ -109,6 +109,9 @@ public final class Schemas {
     }
 
     private ObjectNode of(JavaType type) {
+        if (type instanceof ForeignType foreign) {
+            return foreign.schema();
+        }
         Class<?> raw = type.getRawClass();
         ObjectNode schema = object();
         if (raw == Object.class || JsonNode.class.isAssignableFrom(raw) || MessageLite.class.isAssignableFrom(raw)) {

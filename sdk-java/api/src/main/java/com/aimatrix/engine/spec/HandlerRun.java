@@ -5,6 +5,7 @@ import com.aimatrix.engine.v1.Effects;
 import com.aimatrix.engine.v1.Message;
 import java.util.Map;
 import java.util.OptionalDouble;
+import java.util.concurrent.Executor;
 import java.util.function.Consumer;
 
 /** One run of a handler: what a context is made of. Methods may be called by any thread. */
@@ -102,6 +103,15 @@ public interface HandlerRun {
      * @throws AmxException NO_CONTEXT if the handler has ended
      */
     void stage(Consumer<Effects.Builder> change);
+
+    /**
+     * Where handlers run, and may block: for what goes on after waiting.
+     *
+     * @return of the host; unless it says otherwise, whatever thread comes
+     */
+    default Executor executor() {
+        return Runnable::run;
+    }
 
     /**
      * The engine.
