@@ -93,7 +93,26 @@ public final class AmxEngine implements AutoCloseable {
      * @return this
      * @throws AmxException as `start`
      */
-    public synchronized AmxEngine start(Duration patience) {
+    public AmxEngine start(Duration patience) {
+        Running opened = begin();
+        try {
+            Calls.await(opened.link().open(patience.toMillis()));
+        } catch (RuntimeException error) {
+            boolean ours;
+            synchronized (this) {
+                ours = running == opened;
+                running = ours ? null : running;
+            }
+            if (ours) { // else stop() ends it
+                end(opened, 0);
+            }
+            throw error;
+        }
+        return this;
+    }
+
+    /** Makes what a link needs. From now on there is something to stop, and handlers that are early can make calls. */
+    private synchronized Running begin() {
         if (running != null) {
             throw new AmxException(
                     Code.FAILED_PRECONDITION, "ALREADY_STARTED", "this AmxEngine is started; stop() it first");
@@ -122,15 +141,8 @@ public final class AmxEngine implements AutoCloseable {
                         Calls.failures(json),
                         parts.concurrency(),
                         parts.config());
-        Running opened = new Running(link, thread, own);
-        try {
-            Calls.await(link.open(patience.toMillis()));
-        } catch (RuntimeException error) {
-            end(opened, 0);
-            throw error;
-        }
-        running = opened;
-        return this;
+        running = new Running(link, thread, own);
+        return running;
     }
 
     private static void end(Running was, long deadlineMs) {

@@ -8,9 +8,9 @@ import com.aimatrix.engine.v1.LinkItem;
 import com.aimatrix.engine.v1.Payload;
 import com.google.protobuf.ByteString;
 import java.util.Iterator;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.Flow;
-import java.util.concurrent.Semaphore;
 import java.util.stream.BaseStream;
 
 /**
@@ -77,11 +77,11 @@ final class ChunkStream {
         try {
             while (run.stopped() == null && !run.ended() && iterator.hasNext()) {
                 Object value = iterator.next();
-                Semaphore taken = new Semaphore(0);
-                if (!take(value, taken::release)) {
+                CompletableFuture<Void> taken = new CompletableFuture<>();
+                if (!take(value, () -> taken.complete(null))) {
                     break;
                 }
-                taken.acquire();
+                taken.get();
             }
         } catch (Throwable error) {
             failure = error;

@@ -395,7 +395,8 @@ public final class LinkProtocol {
         LinkItem item = LinkItem.newBuilder().setId(nextId).setCall(what).build();
         checkSize(item.getSerializedSize(), operation);
         call.invocationId = what.getInvocationId();
-        call.said = repeatable ? item : null;
+        // Handlers end with their session, and so do their calls.
+        call.said = repeatable && call.invocationId == 0 ? item : null;
         expect(call, operation, what.getTimeoutMs());
         put(item, call.id);
     }

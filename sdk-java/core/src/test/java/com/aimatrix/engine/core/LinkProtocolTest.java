@@ -268,6 +268,23 @@ class LinkProtocolTest {
     }
 
     @Test
+    void callsOfHandlersEndWithTheirSession() {
+        open();
+        Waiting sent = new Waiting();
+        Waiting unsent = new Waiting();
+        Call call = request("a").toBuilder().setInvocationId(1).build();
+        protocol.call(sent, call, true);
+        protocol.nextFrame();
+        protocol.call(unsent, call, true);
+        protocol.disconnected();
+        protocol.hello();
+        welcome(false, 0);
+        assertNull(protocol.nextFrame());
+        assertEquals("ENGINE_RESTARTED", sent.error.reason());
+        assertEquals("ENGINE_RESTARTED", unsent.error.reason());
+    }
+
+    @Test
     void replyReachesItsCallOnce() {
         open();
         Waiting call = new Waiting();

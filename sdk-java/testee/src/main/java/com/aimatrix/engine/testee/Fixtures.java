@@ -1,321 +1,331 @@
 package com.aimatrix.engine.testee;
 
-import com.aimatrix.engine.errors.AmxException;
-import com.aimatrix.engine.errors.Code;
-import com.aimatrix.engine.spec.AgentInstance;
+import com.aimatrix.engine.Agent;
+import com.aimatrix.engine.AgentReference;
+import com.aimatrix.engine.Agents;
+import com.aimatrix.engine.BaseMessageRouter;
+import com.aimatrix.engine.BasePerformanceMonitor;
+import com.aimatrix.engine.Context;
+import com.aimatrix.engine.Execution;
+import com.aimatrix.engine.Handler;
+import com.aimatrix.engine.Memory;
+import com.aimatrix.engine.Message;
+import com.aimatrix.engine.MessageRouter;
+import com.aimatrix.engine.Missed;
+import com.aimatrix.engine.PerformanceMonitor;
+import com.aimatrix.engine.ProcessingResult;
+import com.aimatrix.engine.RequiresPermission;
+import com.aimatrix.engine.Scheduled;
+import com.aimatrix.engine.Subscribe;
+import com.aimatrix.engine.Supervisor;
+import com.aimatrix.engine.errors.HandlerException;
+import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.spec.AgentSpec;
-import com.aimatrix.engine.spec.HandlerRun;
-import com.aimatrix.engine.spec.HandlerSpec;
-import com.aimatrix.engine.spec.InstanceMemory;
-import com.aimatrix.engine.v1.AgentDefinition;
-import com.aimatrix.engine.v1.HandlerDefinition;
-import com.aimatrix.engine.v1.MemoryChange;
-import com.aimatrix.engine.v1.MemoryDefinition;
-import com.aimatrix.engine.v1.MemoryEntry;
-import com.aimatrix.engine.v1.MemoryImage;
-import com.aimatrix.engine.v1.MemoryKind;
-import com.aimatrix.engine.v1.Message;
-import com.aimatrix.engine.v1.Payload;
+import com.fasterxml.jackson.annotation.JsonPropertyOrder;
 import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.node.IntNode;
-import com.fasterxml.jackson.databind.node.JsonNodeFactory;
-import com.fasterxml.jackson.databind.node.ObjectNode;
-import com.google.protobuf.ByteString;
+import java.math.BigDecimal;
 import java.time.Duration;
+import java.time.Instant;
+import java.time.LocalDate;
 import java.util.ArrayList;
-import java.util.HashMap;
-import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
-import java.util.Set;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ConcurrentHashMap;
-import java.util.concurrent.atomic.AtomicInteger;
-import java.util.function.Consumer;
-import java.util.function.DoubleSupplier;
+import java.util.Optional;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.stream.IntStream;
 
-/** The agents of conformance/README.md, "Fixtures", made by hand of the host's own parts. */
+/** The agents of conformance/README.md, "Fixtures", as applications write them. */
 final class Fixtures {
-    private static final JsonNodeFactory JSON = JsonNodeFactory.instance;
-    private static final Set<CompletableFuture<Object>> WAITING = ConcurrentHashMap.newKeySet();
-    private static final AtomicInteger CANCELLED = new AtomicInteger();
-
     private Fixtures() {}
 
-    /** What a handler does. */
-    @FunctionalInterface
-    private interface Body {
-        Object run(Total memory, JsonNode input, HandlerRun run) throws Throwable;
+    static Map<String, AgentSpec> all(String prefix) {
+        Map<String, AgentSpec> agents = new LinkedHashMap<>();
+        for (Class<?> type :
+                List.of(
+                        Echo.class,
+                        Counter.class,
+                        Failing.class,
+                        Slow.class,
+                        Stream.class,
+                        Blocking.class,
+                        Scheduling.class,
+                        Overseer.class,
+                        Router.class,
+                        Monitor.class,
+                        Listener.class,
+                        Interpreter.class)) {
+            AgentSpec agent = Agents.of(type, null, prefix, Json.standard());
+            agents.put(agent.definition().getName().substring(prefix.length()), agent);
+        }
+        return agents;
     }
 
-    static List<AgentSpec> all(String prefix) {
-        List<AgentSpec> written = new ArrayList<>(Annotated.all(prefix));
-        List<String> names = written.stream().map(one -> one.definition().getName()).toList();
-        for (AgentSpec one : made(prefix)) {
-            if (!names.contains(one.definition().getName())) {
-                written.add(one);
+    enum Color {
+        RED,
+        GREEN,
+        BLUE
+    }
+
+    record Nested(String name, Integer depth) {}
+
+    @JsonPropertyOrder({"text", "flag"})
+    record Typed(
+            String text,
+            Boolean flag,
+            Integer small,
+            Long large,
+            Double ratio,
+            BigDecimal amount,
+            byte[] data,
+            Instant at,
+            LocalDate on,
+            Duration lasting,
+            Color color,
+            List<String> tags,
+            Map<String, Integer> scores,
+            Nested nested,
+            Optional<String> maybe) {}
+
+    @Agent
+    static class Echo {
+        @Handler(byDefault = true)
+        JsonNode echo(JsonNode content) {
+            return content;
+        }
+
+        @Handler
+        Typed typed(Typed content) {
+            return content;
+        }
+
+        @Handler
+        Map<String, Object> describe(JsonNode content, Context context) {
+            Message message = context.message();
+            Map<String, Object> said = new LinkedHashMap<>();
+            said.put("agent", context.agent());
+            said.put("key", context.key());
+            said.put("handler", context.handler());
+            said.put("type", message.type());
+            said.put("headers", context.headers());
+            said.put("source", message.source());
+            said.put("sender", message.sender());
+            said.put("priority", message.priority().name());
+            said.put("message_id", message.id());
+            said.put("attempt", context.attempt());
+            said.put("traceparent", context.traceparent());
+            said.put("content", content);
+            return said;
+        }
+
+        @Handler
+        void nothing() {}
+
+        @Handler
+        @RequiresPermission("conformance.guard")
+        String guarded() {
+            return "open";
+        }
+    }
+
+    @Agent
+    static class Counter {
+        @Memory(persistent = true)
+        private int total;
+
+        @Handler
+        int increment(Optional<Integer> n) {
+            total += n.orElse(1);
+            return total;
+        }
+
+        @Handler(byDefault = true)
+        int total() {
+            return total;
+        }
+
+        @Handler(name = "fail_after_increment")
+        void failAfterIncrement(Optional<Integer> n) {
+            total += n.orElse(1);
+            throw new HandlerException("OOPS", "failed after the increment, as it was asked to");
+        }
+    }
+
+    @Agent
+    static class Failing {
+        record Result(String status, Object data, String message, Map<String, Object> metadata) {}
+
+        @Handler(byDefault = true)
+        void fail(Map<String, Object> what) {
+            throw Errors.thrown(what);
+        }
+
+        @Handler
+        ProcessingResult result(Result what) {
+            return new ProcessingResult(
+                    ProcessingResult.Status.valueOf(what.status().toUpperCase(Locale.ROOT)),
+                    what.data(),
+                    what.message() == null ? "" : what.message(),
+                    what.metadata() == null ? Map.of() : what.metadata());
+        }
+    }
+
+    @Agent
+    static class Slow {
+        @Handler(name = "wait", byDefault = true)
+        String await(Context context) {
+            return Waiting.here(context);
+        }
+
+        @Handler(concurrent = true)
+        String hold(Context context) {
+            return Waiting.here(context);
+        }
+
+        @Handler(concurrent = true)
+        int release() {
+            return Waiting.release();
+        }
+
+        @Handler(concurrent = true)
+        int cancelled() {
+            return Waiting.cancelled();
+        }
+    }
+
+    @Agent
+    static class Stream {
+        record Count(int to, Integer fail_at) {}
+
+        @Handler(byDefault = true)
+        java.util.stream.Stream<Integer> count(Count asked) {
+            return IntStream.range(0, asked.to())
+                    .mapToObj(
+                            i -> {
+                                if (asked.fail_at() != null && i == asked.fail_at()) {
+                                    throw new HandlerException(
+                                            "BROKEN", "failed in place of chunk " + i + ", as it was asked to");
+                                }
+                                return i;
+                            });
+        }
+
+        @Handler
+        java.util.stream.Stream<Integer> endless() {
+            return java.util.stream.Stream.iterate(0, i -> i + 1);
+        }
+    }
+
+    @Agent
+    static class Blocking {
+        record Pause(long ms) {}
+
+        @Handler(byDefault = true, execution = Execution.THREAD)
+        String block(Pause pause) throws InterruptedException {
+            Thread.sleep(pause.ms());
+            return "done";
+        }
+
+        @Handler(name = "block_process", execution = Execution.PROCESS)
+        String blockProcess(Pause pause) throws InterruptedException {
+            Thread.sleep(pause.ms());
+            return "done";
+        }
+    }
+
+    @Agent(name = "Scheduled")
+    static class Scheduling {
+        @Memory(persistent = true)
+        private int ticks;
+
+        @Scheduled(name = "every-minute", fixedRate = "60s")
+        @Scheduled(name = "after-rest", fixedDelay = "30s", initialDelay = "5s")
+        @Scheduled(name = "mornings", cron = "0 30 6 * * MON-FRI", zone = "Europe/Berlin", missed = Missed.SKIP)
+        int tick() {
+            return ++ticks;
+        }
+
+        @Handler(byDefault = true)
+        int ticks() {
+            return ticks;
+        }
+    }
+
+    @Agent
+    @Supervisor(
+            strategy = Supervisor.Strategy.REST_FOR_ONE,
+            maxRestarts = 5,
+            within = "10s",
+            maxBackoff = "2s",
+            children = {
+                @Supervisor.Child(agent = "Ward"),
+                @Supervisor.Child(
+                        agent = "Orderly",
+                        key = "*",
+                        restart = Supervisor.Restart.TRANSIENT,
+                        onRestart = "report"),
+                @Supervisor.Child(agent = "Visitor", key = "guest", restart = Supervisor.Restart.TEMPORARY)
+            })
+    static class Overseer {
+        @Handler(byDefault = true)
+        String watch() {
+            return "watching";
+        }
+    }
+
+    @MessageRouter(order = 10)
+    static class Router extends BaseMessageRouter {
+        record Where(String agent, String key, String handler) {}
+
+        @Override
+        public AgentReference route(Message message) {
+            if (!message.type().equals("conformance.route")) {
+                return null;
+            }
+            Where where = message.content(Where.class);
+            return findAgent(
+                    where.agent(),
+                    where.key() == null ? "" : where.key(),
+                    where.handler() == null ? "" : where.handler());
+        }
+    }
+
+    @PerformanceMonitor
+    static class Monitor extends BasePerformanceMonitor {
+        static final List<List<String>> OBSERVED = new CopyOnWriteArrayList<>();
+
+        @Override
+        public void onMessageProcessed(String agentName, Message message, ProcessingResult result, Duration duration) {
+            if (agentName.endsWith("Echo")) {
+                String status = result.status().name().toLowerCase(Locale.ROOT);
+                OBSERVED.add(List.of(agentName, message.handler(), status));
             }
         }
-        return written;
     }
 
-    private static List<AgentSpec> made(String prefix) {
-        return List.of(
-                new Agent(prefix + "Echo", "echo")
-                        .handler("echo", (memory, input, run) -> input)
-                        .handler("describe", (memory, input, run) -> describe(input, run))
-                        .handler("nothing", (memory, input, run) -> null)
-                        .spec(),
-                new Agent(prefix + "Counter", "total")
-                        .remembers()
-                        .handler("increment", (memory, input, run) -> memory.add(input == null ? 1 : input.intValue()))
-                        .handler("total", (memory, input, run) -> memory.add(0))
-                        .handler(
-                                "fail_after_increment",
-                                (memory, input, run) -> {
-                                    memory.add(input.intValue());
-                                    throw new AmxException(Code.UNKNOWN, "OOPS", "as asked");
-                                })
-                        .spec(),
-                new Agent(prefix + "Failing", "fail").handler("fail", (memory, input, run) -> fail(input)).spec(),
-                new Agent(prefix + "Slow", "wait")
-                        .handler("wait", (memory, input, run) -> await(run))
-                        .concurrent("hold", (memory, input, run) -> await(run))
-                        .concurrent("release", (memory, input, run) -> release())
-                        .concurrent("cancelled", (memory, input, run) -> CANCELLED.get())
-                        .spec(),
-                new Agent(prefix + "Stream", "count")
-                        .streaming("count", (memory, input, run) -> count(input))
-                        .streaming("endless", (memory, input, run) -> count(JSON.objectNode().put("to", Integer.MAX_VALUE)))
-                        .spec(),
-                new Agent(prefix + "Blocking", "block")
-                        .handler(
-                                "block",
-                                (memory, input, run) -> {
-                                    Thread.sleep(input.get("ms").longValue());
-                                    return "done";
-                                })
-                        .spec());
-    }
+    @Agent(groups = "conformance", labels = "tier=gold")
+    static class Listener {
+        @Memory(persistent = true)
+        private final List<Object> seen = new ArrayList<>();
 
-    private static Object describe(JsonNode input, HandlerRun run) {
-        Message message = run.message();
-        ObjectNode said = JSON.objectNode();
-        said.put("agent", run.agent()).put("key", run.key()).put("handler", run.handler());
-        said.put("type", message.getType());
-        said.set("headers", Values.MAPPER.valueToTree(message.getHeadersMap()));
-        said.put("source", message.getSource()).put("sender", message.getSender());
-        String priority = message.getPriority().name().substring("PRIORITY_".length());
-        said.put("priority", priority.equals("UNSPECIFIED") ? "NORMAL" : priority);
-        said.put("message_id", message.getMessageId()).put("attempt", run.attempt());
-        said.put("traceparent", message.getTraceparent());
-        said.set("content", input);
-        return said;
-    }
-
-    private static Object await(HandlerRun run) {
-        return await(run::onStop);
-    }
-
-    /** Waits until it is released or stopped. */
-    static CompletableFuture<Object> await(Consumer<Consumer<AmxException>> onStop) {
-        CompletableFuture<Object> released = new CompletableFuture<>();
-        WAITING.add(released);
-        onStop.accept(
-                why -> {
-                    if (WAITING.remove(released)) {
-                        CANCELLED.incrementAndGet();
-                        released.completeExceptionally(why);
-                    }
-                });
-        return released;
-    }
-
-    private static Object release() {
-        int count = 0;
-        for (CompletableFuture<Object> waiting : WAITING) {
-            if (WAITING.remove(waiting)) {
-                count++;
-                waiting.complete("released");
+        @Handler(name = "on_event")
+        @Subscribe(value = "conformance.events.*", filter = "level in (high, critical)")
+        void onEvent(Object content) {
+            if ("fail".equals(content)) {
+                throw new HandlerException("REFUSED", "refused, as it was asked to");
             }
-        }
-        return count;
-    }
-
-    private static Iterator<Object> count(JsonNode input) {
-        int to = input.path("to").asInt();
-        int failAt = input.path("fail_at").asInt(-1);
-        return new Iterator<>() {
-            private int next;
-
-            @Override
-            public boolean hasNext() {
-                return next < to;
-            }
-
-            @Override
-            public Object next() {
-                if (next == failAt) {
-                    throw new AmxException(Code.UNKNOWN, "BROKEN", "as asked");
-                }
-                return next++;
-            }
-        };
-    }
-
-    private static Object fail(JsonNode input) {
-        throw error(input);
-    }
-
-    private static RuntimeException error(JsonNode input) {
-        RuntimeException cause = input.has("cause") ? error(input.get("cause")) : null;
-        String message = input.path("message").asText("");
-        if (!input.has("reason")) {
-            return new IllegalStateException(message, cause);
-        }
-        Map<String, String> metadata = new LinkedHashMap<>();
-        for (Map.Entry<String, JsonNode> fact : input.path("metadata").properties()) {
-            metadata.put(fact.getKey(), fact.getValue().asText());
-        }
-        List<Object> details = new ArrayList<>();
-        input.path("details").forEach(details::add);
-        return new AmxException.Facts(
-                        Code.of(input.path("code").asInt(Code.UNKNOWN.number())), input.get("reason").asText(), message)
-                .retryable(input.path("retryable").asBoolean(false))
-                .retryAfter(Duration.ZERO)
-                .metadata(metadata)
-                .details(details)
-                .cause(cause)
-                .exception();
-    }
-
-    /** An agent being put together. */
-    private static final class Agent {
-        private final AgentDefinition.Builder definition;
-        private final Map<String, HandlerSpec> handlers = new HashMap<>();
-        private boolean memory;
-
-        Agent(String name, String byDefault) {
-            definition = AgentDefinition.newBuilder().setName(name).setVersion("1.0.0").setDefaultHandler(byDefault);
+            seen.add(content);
         }
 
-        Agent remembers() {
-            memory = true;
-            definition.addMemories(
-                    MemoryDefinition.newBuilder()
-                            .setName("total")
-                            .setKind(MemoryKind.MEMORY_KIND_VALUE)
-                            .setPersistent(true));
-            return this;
+        @Handler(byDefault = true)
+        List<Object> seen() {
+            return seen;
         }
 
-        Agent handler(String name, Body body) {
-            return add(name, false, false, body);
-        }
-
-        Agent concurrent(String name, Body body) {
-            return add(name, false, true, body);
-        }
-
-        Agent streaming(String name, Body body) {
-            return add(name, true, false, body);
-        }
-
-        private Agent add(String name, boolean streaming, boolean concurrent, Body body) {
-            definition.addHandlers(
-                    HandlerDefinition.newBuilder().setName(name).setStreaming(streaming).setConcurrent(concurrent));
-            handlers.put(name, new Handler(name, streaming, concurrent, body));
-            return this;
-        }
-
-        AgentSpec spec() {
-            AgentDefinition complete = definition.build();
-            boolean remembers = memory;
-            return new AgentSpec() {
-                @Override
-                public AgentDefinition definition() {
-                    return complete;
-                }
-
-                @Override
-                public Map<String, HandlerSpec> handlers() {
-                    return handlers;
-                }
-
-                @Override
-                public AgentInstance createInstance(String key, DoubleSupplier now) {
-                    Total total = remembers ? new Total() : null;
-                    return () -> total;
-                }
-            };
-        }
-    }
-
-    private record Handler(String name, boolean streaming, boolean concurrent, Body body) implements HandlerSpec {
-        @Override
-        public Object decode(Message message) {
-            try {
-                return Values.decode(message.getPayload());
-            } catch (IllegalArgumentException error) {
-                throw new AmxException(Code.INVALID_ARGUMENT, "INVALID_INPUT", "the content is not JSON");
-            }
-        }
-
-        @Override
-        public Object call(AgentInstance instance, Object input, HandlerRun run) throws Throwable {
-            return body.run((Total) instance.memory(), (JsonNode) input, run);
-        }
-
-        @Override
-        public Payload encode(Object value) {
-            return Values.encode(value);
-        }
-
-        @Override
-        public Payload encodeChunk(Object value) {
-            return Values.encode(value);
-        }
-    }
-
-    /** The one memory of Counter. */
-    private static final class Total implements InstanceMemory {
-        private int committed;
-        private int value;
-
-        int add(int amount) {
-            value += amount;
-            return value;
-        }
-
-        @Override
-        public void load(List<MemoryImage> image, long version) {
-            value = 0;
-            for (MemoryImage memory : image) {
-                for (MemoryEntry entry : memory.getEntriesList()) {
-                    value = Values.decode(Payload.newBuilder().setData(entry.getValue()).build()).intValue();
-                }
-            }
-            committed = value;
-        }
-
-        @Override
-        public boolean changed() {
-            return value != committed;
-        }
-
-        @Override
-        public List<MemoryChange> collect() {
-            committed = value;
-            ByteString json = ByteString.copyFromUtf8(IntNode.valueOf(value).toString());
-            return List.of(
-                    MemoryChange.newBuilder().setName("total").setPut(MemoryEntry.newBuilder().setValue(json)).build());
-        }
-
-        @Override
-        public boolean rollback() {
-            value = committed;
-            return true;
+        @Handler
+        List<List<String>> observed() {
+            return Monitor.OBSERVED;
         }
     }
 }

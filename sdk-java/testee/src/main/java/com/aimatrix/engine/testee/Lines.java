@@ -1,9 +1,8 @@
 package com.aimatrix.engine.testee;
 
-import com.aimatrix.engine.core.Failures;
+import com.aimatrix.engine.AmxEngine;
+import com.aimatrix.engine.core.Environment;
 import com.aimatrix.engine.errors.AmxException;
-import com.aimatrix.engine.host.Link;
-import com.aimatrix.engine.spec.AgentSpec;
 import com.aimatrix.engine.transport.Connection;
 import com.aimatrix.engine.transport.Connector;
 import com.aimatrix.engine.v1.LinkFrame;
@@ -17,78 +16,79 @@ import java.io.InputStreamReader;
 import java.io.PrintStream;
 import java.io.UncheckedIOException;
 import java.nio.charset.StandardCharsets;
+import java.time.Duration;
 import java.util.Base64;
-import java.util.Collection;
-import java.util.Map;
 import java.util.concurrent.BlockingQueue;
 import java.util.concurrent.LinkedBlockingQueue;
-import java.util.concurrent.TimeUnit;
 
 /** `--stdio`: the SDK's link, with JSON lines for a transport and a clock that only the other side moves. */
 final class Lines implements Connector {
-    private static final double PATIENCE_MS = 1e12;
-    private static final double DRAIN_MS = 30_000;
+    private static final Duration PATIENCE = Duration.ofDays(10_000);
+    private static final Duration DRAIN = Duration.ofSeconds(30);
     private static final String END = "";
+    private static final String NEWS = "news"; // no line, but something happened
     private static final ObjectMapper MAPPER = new ObjectMapper();
     private static final JsonFormat.Printer PRINTER =
             JsonFormat.printer().preservingProtoFieldNames().omittingInsignificantWhitespace();
 
     private final PrintStream out = new PrintStream(System.out, false, StandardCharsets.UTF_8);
-    private final StandingEnvironment environment = new StandingEnvironment();
+    private final StandingEnvironment environment;
     private final BlockingQueue<String> lines = new LinkedBlockingQueue<>();
-    private final Link link;
     private LineConnection connection;
 
-    Lines(Collection<AgentSpec> agents, Failures failures, int credit) {
-        link =
-                new Link(
-                        this,
-                        environment,
-                        Main.SOFTWARE,
-                        agents,
-                        environment.handlers(),
-                        failures,
-                        credit,
-                        Map.of());
-        Main.link = link;
+    Lines(StandingEnvironment environment) {
+        this.environment = environment;
+        // A handler that blocks its thread goes on in real time: what it does then is looked after, too.
+        environment.onNews(() -> lines.add(NEWS));
     }
 
-    void serve() throws IOException, InterruptedException {
-        link.open(PATIENCE_MS);
+    /** Serves the lines of conformance/README.md until `stop`, or the end of input. */
+    void serve(AmxEngine engine) throws IOException, InterruptedException {
+        environment.handlers().execute(() -> start(engine));
         Thread reader = new Thread(this::read, "lines");
         reader.setDaemon(true);
         reader.start();
         while (true) {
             environment.settle();
-            // A handler that blocks its thread goes on in real time: what it does then is looked after here, too.
-            String line = lines.poll(1, TimeUnit.MILLISECONDS);
-            if (line == null) {
-                continue;
-            }
+            String line = lines.take();
             if (line.equals(END)) {
                 Runtime.getRuntime().halt(0); // at once: whoever wrote the lines is gone
+            } else if (!line.equals(NEWS)) {
+                take(MAPPER.readTree(line), engine);
             }
-            JsonNode said = MAPPER.readTree(line);
-            String kind = said.fieldNames().next();
-            JsonNode what = said.get(kind);
-            switch (kind) {
-                case "open" -> connection.grant();
-                case "frame" -> connection.arrive(frame(what));
-                case "raw" -> connection.arrive(Base64.getDecoder().decode(what.textValue()));
-                case "closed" -> connection.lose(what.asText());
-                case "advance_ms" -> {
-                    environment.advance(what.doubleValue());
-                    say("advanced", what.toString());
-                }
-                case "stop" ->
-                        link.close(DRAIN_MS)
-                                .thenRun(
-                                        () -> {
-                                            say("stopped", "{}");
-                                            Runtime.getRuntime().halt(0);
-                                        });
-                default -> throw new IOException("{\"" + kind + "\"} is not a line that this testee knows");
+        }
+    }
+
+    private void take(JsonNode said, AmxEngine engine) throws IOException {
+        String kind = said.fieldNames().next();
+        JsonNode what = said.get(kind);
+        switch (kind) {
+            case "open" -> connection.grant();
+            case "frame" -> connection.arrive(frame(what));
+            case "raw" -> connection.arrive(Base64.getDecoder().decode(what.textValue()));
+            case "closed" -> connection.lose(what.asText());
+            case "advance_ms" -> {
+                environment.advance(what.doubleValue());
+                say("advanced", what.toString());
             }
+            case "stop" ->
+                    environment
+                            .handlers()
+                            .execute(
+                                    () -> {
+                                        engine.stop(DRAIN);
+                                        say("stopped", "{}");
+                                        Runtime.getRuntime().halt(0);
+                                    });
+            default -> throw new IOException("{\"" + kind + "\"} is not a line that this testee knows");
+        }
+    }
+
+    private void start(AmxEngine engine) {
+        try {
+            engine.start(PATIENCE);
+        } catch (RuntimeException error) {
+            environment.log(Environment.Level.WARN, "the link is over", error);
         }
     }
 
@@ -107,7 +107,7 @@ final class Lines implements Connector {
         return frame.build().toByteArray();
     }
 
-    private void say(String kind, String json) {
+    private synchronized void say(String kind, String json) {
         out.print("{\"" + kind + "\": " + json + "}\n");
         out.flush();
     }

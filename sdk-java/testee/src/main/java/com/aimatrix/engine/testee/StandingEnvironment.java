@@ -10,13 +10,16 @@ import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Executor;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
+import java.util.concurrent.ForkJoinPool;
+import java.util.concurrent.locks.LockSupport;
 
 /**
  * An environment whose clock stands still until it is moved, and that knows when nothing is left to do: its own queue
- * is empty, and every handler has ended or waits for something.
+ * is empty, and every handler has ended or waits for something that is not there yet.
  */
 final class StandingEnvironment implements Environment {
     private static final int QUIET_LOOKS = 3;
+    private static final long LOOK_NS = 20_000;
 
     private record Due(double at, long sequence, Runnable callback) {}
 
@@ -35,10 +38,19 @@ final class StandingEnvironment implements Environment {
     private long sequence;
     private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>(); // that have no thread yet
     private volatile boolean starting; // a thread is about to take one up
+    private volatile Runnable news = () -> {};
+
+    /** Calls back, on any thread, when there is something to do. */
+    void onNews(Runnable callback) {
+        news = callback;
+    }
 
     /** Runs handlers: one after the other, each until it ends or waits, so that every run is like the last. */
     Executor handlers() {
-        return tasks::add;
+        return task -> {
+            tasks.add(task);
+            news.run();
+        };
     }
 
     private void start(Runnable task) {
@@ -75,6 +87,7 @@ final class StandingEnvironment implements Environment {
     @Override
     public void execute(Runnable callback) {
         queue.add(callback);
+        news.run();
     }
 
     @Override
@@ -112,7 +125,7 @@ final class StandingEnvironment implements Environment {
                 quiet = 0;
             } else if (busy()) {
                 quiet = 0;
-                Thread.onSpinWait();
+                LockSupport.parkNanos(LOOK_NS);
             } else if (!queue.isEmpty()) {
                 quiet = 0;
             } else if (!tasks.isEmpty()) {
@@ -125,15 +138,25 @@ final class StandingEnvironment implements Environment {
         }
     }
 
-    /** Whether a handler computes. One that waits, for a lock, a moment or a reply, does not. */
+    /** Whether a handler computes, or is about to. One that waits, for a moment or a reply, does not. */
     private boolean busy() {
         if (starting) {
             return true;
         }
         for (Thread thread : working.keySet()) {
-            Thread.State state = thread.getState();
-            if (state == Thread.State.RUNNABLE || state == Thread.State.NEW) {
-                return true;
+            switch (thread.getState()) {
+                case WAITING, TIMED_WAITING -> {
+                    // What it waits for may be there, though the thread was not awake yet to see it.
+                    if (thread.isInterrupted()
+                            || (LockSupport.getBlocker(thread) instanceof ForkJoinPool.ManagedBlocker future
+                                    && future.isReleasable())) {
+                        return true;
+                    }
+                }
+                case TERMINATED -> {}
+                default -> {
+                    return true;
+                }
             }
         }
         return false;
