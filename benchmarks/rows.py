@@ -10,7 +10,7 @@ Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances", "crash_loops",
     "beside_flood", "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
     "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
-    "content_pause", "typescript", "engines", "vm_machine", "vm_idle", "vm_switch",
+    "content_pause", "typescript", "java", "java_start", "engines", "vm_machine", "vm_idle", "vm_switch",
 ]  # fmt: skip
 Figure = Literal[
     "rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes", "overhead_us", "pause_p999_ms", "ratio",
@@ -124,6 +124,25 @@ ROWS: tuple[Row, ...] = (
         "higher",
         20_000,
         Load("typescript", 256),
+    ),
+    Row(
+        "java_rr_256",
+        "java",
+        "request-reply with a Java worker, 256 in flight",
+        "/s",
+        "higher",
+        25_000,
+        Load("java", 256),
+    ),
+    Row(
+        "java_start",
+        "java",
+        "cold start of a Java program until its agent has answered a request",
+        "ms",
+        "lower",
+        1_500,
+        Load("java_start"),
+        "start_ms",
     ),
     Row(
         "durable_64",

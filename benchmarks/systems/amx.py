@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from benchmarks import child
+from benchmarks import child, jvm
 from benchmarks.load import Figures, closed_loop, payloads
 from benchmarks.processes import ROOT, Absent, Child, Process, free_port
 from benchmarks.rows import Load
@@ -120,6 +120,10 @@ class RunningAmx(Running):
             return await self._publish(load, window)
         if load.kind == "typescript":
             return await self._typescript(load, window)
+        if load.kind == "java":
+            return await self._java(load, window)
+        if load.kind == "java_start":
+            return await jvm.start_of_hello(self._directory, self._environment, self._address)
         figures = await self._client.ask(load.kind, in_flight=load.in_flight, **window)
         return dict(figures)
 
@@ -134,6 +138,14 @@ class RunningAmx(Running):
         argv = [node, str(package / "benchmarks" / "worker.mjs")]
         async with Child("typescript", argv, self._directory, {**self._environment, "AMX_ADDRESS": self._address}):
             figures = await self._client.ask("typescript", in_flight=load.in_flight, **window)
+            return dict(figures)
+
+    async def _java(self, load: Load, window: dict[str, float]) -> Figures:
+        """Requests to an agent that a worker on the JVM hosts; the Python worker has nothing to do meanwhile."""
+        argv = jvm.command("Worker")
+        window = {**window, "warmup_s": window["warmup_s"] + jvm.COMPILING * window["seconds"]}
+        async with Child("java", argv, self._directory, {**self._environment, "AMX_ADDRESS": self._address}):
+            figures = await self._client.ask("java", in_flight=load.in_flight, **window)
             return dict(figures)
 
     async def _publish(self, load: Load, window: dict[str, float]) -> Figures:
@@ -222,6 +234,7 @@ async def _client(address: str) -> None:
                 "request": loads.request,
                 "clients": loads.clients,
                 "typescript": loads.typescript,
+                "java": loads.java,
                 "durable_request": loads.durable_request,
                 "send": loads.send,
                 "memory": loads.memory,
@@ -255,6 +268,10 @@ class Loads:
     async def typescript(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Volatile request-reply with the worker on Node."""
         return await self._closed_loop("EchoTs", "echo", in_flight, warmup_s, seconds)
+
+    async def java(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
+        """Volatile request-reply with the worker on the JVM."""
+        return await self._closed_loop("EchoJava", "echo", in_flight, warmup_s, seconds)
 
     async def durable_request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Request-reply, the message on disk before it is handled and the reply before it is seen."""

@@ -28,6 +28,9 @@ final class Calls {
     /** What came of a call, waited for on this thread. An interrupt gives the call up. */
     static <T> T await(CompletableFuture<T> call) {
         try {
+            if (!call.isDone()) {
+                HandlerPool.blocks();
+            }
             return call.get();
         } catch (InterruptedException error) {
             call.cancel(true);

@@ -4,14 +4,10 @@ import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
-import java.util.concurrent.LinkedTransferQueue;
-import java.util.concurrent.ThreadPoolExecutor;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.atomic.AtomicInteger;
 
 /** Where handlers run, and may block: virtual threads where the JVM has them, else a pool that is bounded. */
 final class HandlerThreads {
-    private static final long IDLE_S = 30;
+    private static final long LOOK_NS = 1_000_000;
 
     private HandlerThreads() {}
 
@@ -34,35 +30,8 @@ final class HandlerThreads {
         }
     }
 
-    /** Threads that rest are used first, then new ones, up to `most`; then tasks wait. */
+    /** most: threads, whatever handlers do. */
     static ExecutorService pool(int most) {
-        AtomicInteger number = new AtomicInteger();
-        Waiting waiting = new Waiting();
-        return new ThreadPoolExecutor(
-                0,
-                most,
-                IDLE_S,
-                TimeUnit.SECONDS,
-                waiting,
-                task -> {
-                    Thread thread = new Thread(task, "amx-handler-" + number.incrementAndGet());
-                    thread.setDaemon(true);
-                    return thread;
-                },
-                (task, executor) -> {
-                    if (!executor.isShutdown()) {
-                        waiting.put(task);
-                    }
-                });
-    }
-
-    /** Takes a task from `execute` only if a thread waits for one: otherwise the pool makes a thread. */
-    private static final class Waiting extends LinkedTransferQueue<Runnable> {
-        private static final long serialVersionUID = 1L;
-
-        @Override
-        public boolean offer(Runnable task) {
-            return tryTransfer(task);
-        }
+        return new HandlerPool(most, Runtime.getRuntime().availableProcessors(), LOOK_NS);
     }
 }
