@@ -205,6 +205,7 @@ class LinkProtocol:
         self._ack_due = False
         self._sent_seq = 0
         self._retained: deque[tuple[int, bytes]] = deque()  # sent, not acknowledged
+        self._engine_left = False  # it has taken nothing of what it has not acknowledged
         self._replay: deque[bytes] = deque()
         self._ready: deque[tuple[wire.Frame, int]] = deque()  # full frames, and the first call id after each
         self._frame = wire.Frame()
@@ -696,6 +697,7 @@ class LinkProtocol:
         pass  # that anything was heard is all there is to know
 
     def _on_go_away(self, item: link_pb2.LinkItem) -> None:
+        self._engine_left = not item.go_away.deadline_ms
         self._events.go_away(item.go_away.reason, item.go_away.deadline_ms / 1000)
 
     def _on_unknown(self, item: link_pb2.LinkItem) -> None:
@@ -763,6 +765,7 @@ class LinkProtocol:
             self._replay = deque(data for _, data in retained)
         else:
             self._start_over()
+        self._engine_left = False
         self.open = True
         self._events.opened(resumed)
         self._wake()
@@ -770,9 +773,14 @@ class LinkProtocol:
     def _start_over(self) -> None:
         """A new session: the engine knows nothing of what was said before."""
         self._host.abandon()
-        unsent = [frame for frame, _ in self._ready]
-        unsent.append(self._frame)
+        unsent = [item for frame, _ in self._ready for item in frame.items()]
+        unsent += self._frame.items()
         first_unsent, pending = self._first_unsent_id, self._pending
+        not_taken: set[int] = set()
+        if self._engine_left:
+            items = [item for _, data in self._retained for item in LinkFrame.FromString(data).items]
+            not_taken = {item.id for item in items if item.HasField("call") or item.HasField("register")}
+            unsent = items + unsent
         self._ready.clear()
         self._retained.clear()
         self._replay.clear()
@@ -781,7 +789,9 @@ class LinkProtocol:
         self._ack_due = False
         said_again = set()
         # What was sent may or may not have happened: only what the engine recognises as the same is said again.
-        for call in [call for call in pending.values() if call.id < first_unsent or call.invocation_id]:
+        for call in list(pending.values()):
+            if not call.invocation_id and (call.id >= first_unsent or call.id in not_taken):
+                continue
             if call.operation == "register":
                 self._pending.pop(call.id)
                 call.replied(link_pb2.Reply())  # Hello told the engine of every agent
@@ -794,11 +804,10 @@ class LinkProtocol:
             else:
                 self._pending.pop(call.id)
                 self._fail(call, _restarted())
-        for frame in unsent:
-            for old in frame.items():
-                wanted = old.id in pending and old.id not in said_again
-                if wanted and (old.HasField("call") or old.HasField("register")):
-                    self.item(old.ByteSize()).CopyFrom(old)
+        for old in unsent:
+            wanted = old.id in pending and old.id not in said_again
+            if wanted and (old.HasField("call") or old.HasField("register")):
+                self.item(old.ByteSize()).CopyFrom(old)
         if self._draining:
             self.item(0).drain.SetInParent()
 

@@ -480,9 +480,12 @@ async def test_engine_that_leaves_says_so_and_waits_for_what_runs(rig: Rig) -> N
     client = await rig.client()
     call = client.request("echo", 1)
     work = await worker.work()
+    waiting = client.request("echo", 2)  # for its instance
+    await rig.settle()
     draining = asyncio.create_task(rig.engine.drain(30.0))
     goodbye = await worker.next("go_away")
     assert goodbye.go_away.deadline_ms == 30_000
+    assert (await client.refusal(waiting)).reason == "SHUTTING_DOWN"
     assert (await client.refusal(client.request("echo", 2))).reason == "SHUTTING_DOWN"
     answer = await rig.sdk().try_connect()
     assert isinstance(answer, common_pb2.Failure)
@@ -490,6 +493,9 @@ async def test_engine_that_leaves_says_so_and_waits_for_what_runs(rig: Rig) -> N
     work.succeed("in time")
     assert await client.result(call) == "in time"
     assert await draining
+    assert (await client.next("go_away")).go_away.deadline_ms > 0
+    assert not (await client.next("go_away")).go_away.deadline_ms
+    await client.ended()
 
 
 # --- credit ----------------------------------------------------------------------------------------------------------

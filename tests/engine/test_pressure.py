@@ -177,8 +177,14 @@ async def test_content_gives_memory_back_under_pressure_of_memory_alone(tmp_path
 
 async def test_draining_engine_refuses_everything_as_before(rig: Rig) -> None:
     sdk = await rig.worker(agent("Echo"))
-    await rig.engine.drain(0.1)
+    call = sdk.request("Echo")
+    work = await sdk.work()
+    draining = asyncio.create_task(rig.engine.drain(30.0))
+    await sdk.next("go_away")
     assert (await sdk.refusal(sdk.request("Echo", priority=CRITICAL))).reason == "SHUTTING_DOWN"
+    work.succeed("in time")
+    assert await sdk.result(call) == "in time"
+    assert await draining
 
 
 # --- settings and sensors --------------------------------------------------------------------------------------------

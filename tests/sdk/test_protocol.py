@@ -343,6 +343,29 @@ def test_new_session_repeats_what_is_safe_and_fails_the_rest() -> None:
     assert (keyed.outcomes, unsent.outcomes) == (["result"], ["result"])
 
 
+def test_new_session_repeats_what_an_engine_that_left_had_not_taken() -> None:
+    link = Link()
+    link.open()
+    taken = link.request()
+    link.sent()
+    not_taken = link.request()
+    inside = Call()
+    message = message_pb2.Message(agent="echo")
+    inside.operation, inside.message = "request", message
+    link.protocol.call(inside, "request", message, invocation_id=77)
+    link.sent()
+    link.receive(link_pb2.LinkItem(go_away=link_pb2.GoAway(reason="update")), ack=1)
+    link.protocol.disconnected()
+    link.protocol.hello()
+    link.welcome(resumed=False)
+    assert [item.id for item in link.sent_items()] == [not_taken.id]
+    assert (taken.outcomes, inside.outcomes) == (["ENGINE_RESTARTED"], ["ENGINE_RESTARTED"])
+    link.protocol.disconnected()  # this time without a word: it may have happened
+    link.protocol.hello()
+    link.welcome(resumed=False)
+    assert not_taken.outcomes == ["ENGINE_RESTARTED"]
+
+
 def test_call_is_said_again_once_over_two_sessions_that_came_to_nothing() -> None:
     link = Link()
     link.open()

@@ -197,6 +197,7 @@ export class LinkProtocol {
   private ackDue = false;
   private sentSeq = 0;
   private retained: { readonly seq: number; readonly data: Uint8Array }[] = []; // sent, not acknowledged
+  private engineLeft = false; // it has taken nothing of what it has not acknowledged
   private replay: Uint8Array[] = [];
   private ready: ReadyFrame[] = [];
   private readonly writer = new Writer(64 * 1024);
@@ -718,6 +719,7 @@ export class LinkProtocol {
         return; // that anything was heard is all there is to know
       case Item.GO_AWAY: {
         const { reason, deadlineMs } = item.body as { reason: string; deadlineMs: number };
+        this.engineLeft = deadlineMs === 0;
         this.events.goAway(reason, deadlineMs);
         return;
       }
@@ -816,6 +818,7 @@ export class LinkProtocol {
     } else {
       this.startOver();
     }
+    this.engineLeft = false;
     this.open = true;
     this.events.opened(resumed);
     this.wake();
@@ -824,6 +827,7 @@ export class LinkProtocol {
   /** A new session: the engine knows nothing of what was said before. */
   private startOver(): void {
     this.host.abandon();
+    const notTaken = this.engineLeft ? this.retained.flatMap((frame) => callsIn(frame.data)) : [];
     const unsent = this.ready.map((frame) => frame.data);
     if (this.count) unsent.push(this.writer.copy());
     const { firstUnsent, pending } = this;
@@ -836,8 +840,9 @@ export class LinkProtocol {
     this.ackDue = false;
     // What was sent may or may not have happened: only what the engine recognises as the same is said again.
     const again = new Set<number>();
+    const untouched = new Set(notTaken.map(({ id }) => id));
     for (const call of [...pending.values()]) {
-      if (call.id >= firstUnsent && !call.invocationId) continue;
+      if ((call.id >= firstUnsent || untouched.has(call.id)) && !call.invocationId) continue;
       if (call.operation === "register") {
         pending.delete(call.id);
         call.replied({}); // Hello told the engine of every agent
@@ -849,10 +854,8 @@ export class LinkProtocol {
         fail(call, restarted());
       }
     }
-    for (const frame of unsent) {
-      for (const { id, item } of unsentCalls(frame)) {
-        if (pending.has(id) && !again.has(id)) this.sayAgain(item);
-      }
+    for (const { id, item } of [...notTaken, ...unsent.flatMap(callsIn)]) {
+      if (pending.has(id) && !again.has(id)) this.sayAgain(item);
     }
     if (this.draining) this.sayEmpty(Item.DRAIN);
   }
@@ -873,7 +876,7 @@ export class LinkProtocol {
 const MESSAGE_CALLS = { 3: "send", 4: "request", 5: "stream" } as const;
 
 /** The calls and registrations of a frame, as they were said. */
-function unsentCalls(frame: Uint8Array): { id: number; item: Uint8Array }[] {
+function callsIn(frame: Uint8Array): { id: number; item: Uint8Array }[] {
   const found: { id: number; item: Uint8Array }[] = [];
   const reader = new Reader(frame);
   for (let tag = reader.tag(); tag; tag = reader.tag()) {

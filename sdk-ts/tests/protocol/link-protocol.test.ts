@@ -306,6 +306,21 @@ describe("a lost link", () => {
     expect(body(sent[0]?.items[0], "call").operation.case).toBe("request");
   });
 
+  it("to an engine that said it leaves says again what that had not taken", () => {
+    open();
+    const taken = request();
+    frames();
+    const notTaken = request();
+    const ofHandler = request({ ...ONCE, invocationId: 9 });
+    frames();
+    protocol.receive(frame([{ item: { case: "goAway", value: { reason: "update" } } } as ItemInit], 1, 1));
+    reopen();
+    for (const call of [taken, ofHandler]) expect(call.error?.reason).toBe("ENGINE_RESTARTED");
+    expect(frames().flatMap((one) => one.items.map((item) => Number(item.id)))).toEqual([notTaken.id]);
+    reopen(); // this time without a word: it may have happened
+    expect(notTaken.error?.reason).toBe("ENGINE_RESTARTED");
+  });
+
   it("that begins anew twice in a row says nothing twice", () => {
     open();
     const known = request(AGAIN);

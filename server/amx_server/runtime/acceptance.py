@@ -38,6 +38,11 @@ log = get_logger(__name__)
 _DEFAULT_KEY_FIELD = wire.field(2 << 3 | 2, DEFAULT_KEY)  # Message.key
 
 
+def shutting_down() -> AmxError:
+    """What a call gets that an engine on its way out does nothing of."""
+    return unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
+
+
 class Acceptance:
     """Takes messages in, from callers, from handlers' commits and from the store."""
 
@@ -124,7 +129,7 @@ class Acceptance:
             self.routing.route(namespace, identity, sender, message, sink, timeout_ms, one_way, streaming)
             return None
         if self.draining:
-            raise unavailable("SHUTTING_DOWN", "the engine is shutting down; repeat the call in a moment")
+            raise shutting_down()
         handler = agent.handlers.get(message.handler) or self.choose_handler(agent, message)
         spec = handler.spec
         if spec.permissions:

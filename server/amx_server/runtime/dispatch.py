@@ -800,6 +800,14 @@ class Dispatcher:
         if sink is not None:
             sink.fail(failure)
 
+    def refuse_untried(self, agent: Agent, error: AmxError) -> None:
+        """Answers everyone who waits for a volatile message to `agent` that has run nowhere yet."""
+        for instance in list(agent.instances.values()):
+            for inv in list(instance.mailbox or ()):
+                if not inv.seq and not inv.done and not inv.attempt:
+                    self._withdraw(inv)
+                    self._refuse(inv, error)
+
     def refuse_waiting(self, agent: Agent, error: AmxError) -> None:
         """Answers everyone who waits for a volatile message to `agent` that runs nowhere."""
         for instance in list(agent.instances.values()):

@@ -18,7 +18,7 @@ from amx_server.inference.io.metrics import io_metrics
 from amx_server.memory.blobs import ContentBlobs, content_options
 from amx_server.memory.content import ContentStore
 from amx_server.memory.metrics import content_metrics
-from amx_server.runtime.acceptance import Acceptance
+from amx_server.runtime.acceptance import Acceptance, shutting_down
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dead_letters import DeadLetters
 from amx_server.runtime.dispatch import Dispatcher
@@ -71,6 +71,7 @@ _PER_TURN = 5_000  # instances counted in one go: about half a millisecond
 _PURGE_SECONDS = 60.0
 _PURGE_ROWS = 5_000
 _RESTORE_PAGE = 5_000
+_LEAVING = "the engine is shutting down"
 # Part of the places at each provider that background operations may take.
 _BACKGROUND_SHARE = {Level.NORMAL: 1.0, Level.ELEVATED: 0.5, Level.HIGH: 0.25, Level.CRITICAL: 0.0}
 # Part of its budget in memory that content keeps where memory makes the pressure.
@@ -328,13 +329,16 @@ class Engine:
         return self.shard.endpoints(over_socket) if self.shard is not None else []
 
     async def drain(self, deadline: float) -> bool:
-        """Takes no new work, tells every link to leave, and waits up to `deadline` seconds for what runs.
+        """Takes no new work, tells every link to leave, waits up to `deadline` seconds for what runs, and ends the links.
 
         Returns whether everything ended. What did not is redelivered after the next start if it is durable.
         """
         self._draining = True
         self.acceptance.drain()
-        self.links.say_goodbye("the engine is shutting down", deadline)
+        self.links.say_goodbye(_LEAVING, deadline)
+        for namespace in self._namespaces.values():
+            for agent in namespace.agents.values():
+                self.dispatcher.refuse_untried(agent, shutting_down())
         try:
             async with asyncio.timeout(deadline):
                 await self.links.drained_all()
@@ -342,6 +346,8 @@ class Engine:
             await self.store.flush()
         except TimeoutError:
             return False
+        finally:
+            self.links.leave(_LEAVING)
         return True
 
     def not_ready(self) -> list[str]:

@@ -861,7 +861,15 @@ class Links:
         """Tells every peer that the engine is about to leave; no new link is admitted."""
         self.closing = True
         for session in self.sessions.values():
-            session.go_away(reason, int(deadline * 1000))
+            session.go_away(reason, max(1, int(deadline * 1000)))
+
+    def leave(self, reason: str) -> None:
+        """Ends every session and tells its peer that this was all: of what this frame does not acknowledge nothing was
+        taken, and the peer may say it again elsewhere.
+        """
+        for session in list(self.sessions.values()):
+            session.go_away(reason, 0)
+            self.end(session, reason, graceful=True)
 
     async def drained_all(self, poll: float = 0.02) -> None:
         """Returns when nothing runs on any link."""

@@ -1401,7 +1401,8 @@ export type GoAway = Message<"amx.v1.GoAway"> & {
   reason: string;
 
   /**
-   * Time until it closes the link, in milliseconds.
+   * Time until it closes the link, in milliseconds. 0: now; of frames that this one does not acknowledge it has taken
+   * nothing, and what they said may be said again to whoever answers next.
    *
    * @generated from field: uint64 deadline_ms = 2;
    */

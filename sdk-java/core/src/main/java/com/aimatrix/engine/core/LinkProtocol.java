@@ -54,7 +54,16 @@ public final class LinkProtocol {
     private static final double GRACE_MS = 150;
 
     /** Sent, not acknowledged. */
-    private record Sent(long seq, byte[] data) {}
+    private record Sent(long seq, byte[] data) {
+        /** What it says: parsed again, which only the end of a link asks for. */
+        List<LinkItem> items() {
+            try {
+                return LinkFrame.parseFrom(data).getItemsList();
+            } catch (InvalidProtocolBufferException error) {
+                throw new IllegalStateException("this process wrote a frame that it cannot read", error);
+            }
+        }
+    }
 
     /** A full frame without its numbers. firstUnsent: the first call that is in none of the frames up to this. */
     private record Ready(List<LinkItem> items, long firstUnsent) {}
@@ -87,6 +96,7 @@ public final class LinkProtocol {
     private boolean ackDue;
     private long sentSeq;
     private final ArrayDeque<Sent> retained = new ArrayDeque<>();
+    private boolean engineLeft; // it has taken nothing of what it has not acknowledged
     private final ArrayDeque<byte[]> replay = new ArrayDeque<>();
     private final ArrayDeque<Ready> ready = new ArrayDeque<>();
     private List<LinkItem> items = new ArrayList<>();
@@ -709,6 +719,7 @@ public final class LinkProtocol {
             case PONG -> {} // that anything was heard is all there is to know
             case GO_AWAY -> {
                 GoAway leaving = item.getGoAway();
+                engineLeft = leaving.getDeadlineMs() == 0;
                 events.goAway(leaving.getReason(), leaving.getDeadlineMs());
             }
             case WELCOME -> onWelcome(item.getWelcome());
@@ -789,6 +800,7 @@ public final class LinkProtocol {
         } else {
             startOver();
         }
+        engineLeft = false;
         open = true;
         events.opened(resumed);
         wake();
@@ -798,6 +810,13 @@ public final class LinkProtocol {
     private void startOver() {
         host.abandon();
         List<LinkItem> unsent = new ArrayList<>();
+        Set<Long> notTaken = new HashSet<>();
+        if (engineLeft) {
+            for (Sent sent : retained) {
+                unsent.addAll(sent.items());
+            }
+            unsent.stream().filter(LinkProtocol::isCall).forEach(item -> notTaken.add(item.getId()));
+        }
         for (Ready full : ready) {
             unsent.addAll(full.items());
         }
@@ -812,7 +831,7 @@ public final class LinkProtocol {
         // What was sent may or may not have happened: only what the engine recognises as the same is said again.
         Set<Long> again = new HashSet<>();
         for (PendingCall call : List.copyOf(pending.values())) {
-            if (call.id >= firstUnsent && call.invocationId == 0) {
+            if ((call.id >= firstUnsent || notTaken.contains(call.id)) && call.invocationId == 0) {
                 continue;
             }
             if (call.operation.equals("register")) {
@@ -827,15 +846,18 @@ public final class LinkProtocol {
             }
         }
         for (LinkItem item : unsent) {
-            if ((item.hasCall() || item.hasRegister())
-                    && pending.containsKey(item.getId())
-                    && !again.contains(item.getId())) {
+            if (isCall(item) && pending.containsKey(item.getId()) && !again.contains(item.getId())) {
                 say(item);
             }
         }
         if (draining) {
             say(LinkItem.newBuilder().setDrain(Drain.getDefaultInstance()).build());
         }
+    }
+
+    /** Whether an item is one that has an outcome. */
+    private static boolean isCall(LinkItem item) {
+        return item.hasCall() || item.hasRegister();
     }
 
     private static void fail(PendingCall call, AmxException error) {

@@ -16,6 +16,7 @@ import com.aimatrix.engine.v1.Cancel;
 import com.aimatrix.engine.v1.Deliver;
 import com.aimatrix.engine.v1.Failure;
 import com.aimatrix.engine.v1.Invoke;
+import com.aimatrix.engine.v1.GoAway;
 import com.aimatrix.engine.v1.LinkFrame;
 import com.aimatrix.engine.v1.LinkItem;
 import com.aimatrix.engine.v1.Message;
@@ -250,6 +251,30 @@ class LinkProtocolTest {
         assertEquals(List.of(2L, 3L), again.getItemsList().stream().map(LinkItem::getId).toList());
         assertNull(repeatable.error);
         assertNull(unsent.error);
+    }
+
+    @Test
+    void newSessionRepeatsWhatAnEngineThatLeftHadNotTaken() {
+        open();
+        Waiting taken = new Waiting();
+        protocol.call(taken, request("a"), false);
+        protocol.nextFrame();
+        Waiting notTaken = new Waiting();
+        protocol.call(notTaken, request("b"), false);
+        protocol.nextFrame();
+        LinkItem last = LinkItem.newBuilder().setGoAway(GoAway.newBuilder()).build();
+        protocol.receive(LinkFrame.newBuilder().setSeq(1).setAck(1).addItems(last).build().toByteArray());
+        protocol.disconnected();
+        protocol.hello();
+        welcome(false, 0);
+        assertEquals("ENGINE_RESTARTED", taken.error.reason());
+        assertNull(notTaken.error);
+        LinkFrame again = parsed(protocol.nextFrame());
+        assertEquals(List.of(2L), again.getItemsList().stream().map(LinkItem::getId).toList());
+        protocol.disconnected(); // this time without a word: it may have happened
+        protocol.hello();
+        welcome(false, 0);
+        assertEquals("ENGINE_RESTARTED", notTaken.error.reason());
     }
 
     @Test
