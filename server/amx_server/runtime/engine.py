@@ -329,7 +329,7 @@ class Engine:
         return self.shard.endpoints(over_socket) if self.shard is not None else []
 
     async def drain(self, deadline: float) -> bool:
-        """Takes no new work, tells every link to leave, waits up to `deadline` seconds for what runs, and ends the links.
+        """Takes no new work, tells every link to leave, waits up to `deadline` seconds for what runs, ends the links.
 
         Returns whether everything ended. What did not is redelivered after the next start if it is durable.
         """
