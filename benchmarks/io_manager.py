@@ -1,7 +1,8 @@
 """What the I/O manager costs: an operation of one's own, one that is shared or remembered, one answer for many readers.
 
 Runs in a process of its own with a provider that answers at once, so that all that is measured is what the manager
-adds; only `io_http` goes over a socket, to a local server process, and beside it the same requests without the manager.
+adds; only `io_http` goes over a socket, to a local server process, and beside it the same requests
+with a general client (aiohttp) and no manager.
 """
 
 from __future__ import annotations
@@ -207,7 +208,9 @@ async def _read_together(io: IoManager, provider: Immediate, name: str) -> None:
 
 
 async def http(warmup_s: float, seconds: float) -> Figures:
-    """Requests over HTTP, IN_FLIGHT at a time: CPU of this process for one, with the manager over without it."""
+    """Requests over HTTP, IN_FLIGHT at a time: CPU of this process for one, with the manager and
+    its client over aiohttp alone.
+    """
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "amx_server.inference.local_provider", "--latency-min=0", "--latency-max=0",
         stdout=asyncio.subprocess.PIPE,

@@ -300,7 +300,7 @@ ROWS: tuple[Row, ...] = (
     Row(
         "io_http",
         "io_manager",
-        "HTTP request, CPU with the manager over CPU with the client alone",
+        "HTTP request, CPU with the manager over CPU of aiohttp alone",
         "x",
         "lower",
         2,

@@ -26,10 +26,12 @@ if TYPE_CHECKING:
 
 # What the engine cannot run without, and the oldest version it has been tried with.
 _NEEDED = {
+    "aiohappyeyeballs": "2.5",
     "aiohttp": "3.12",
     "apsw": "3.50",
     "cronsim": "2.6",
     "grpcio": "1.71.2",
+    "httptools": "0.7",
     "msgspec": "0.19",
     "prometheus-client": "0.21",
     "protobuf": "5.26.1",

@@ -5,27 +5,41 @@ Knows nothing of models: those are requests that somebody builds on top (subclas
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from email.utils import parsedate_to_datetime
 from types import TracebackType
 from typing import Any, Self
 
-import aiohttp
 import msgspec
 
 from amx_server.core.clock import Clock, SystemClock
 from amx_server.core.errors import AmxError
 from amx_server.inference.io import errors
 from amx_server.inference.io.flights import Call
+from amx_server.inference.io.http_connection import (
+    Disconnected,
+    HttpConnection,
+    HttpFailure,
+    Malformed,
+    Silent,
+    TooMuch,
+    Unreachable,
+)
+from amx_server.inference.io.http_decoding import Decoder, UndecodableError
+from amx_server.inference.io.http_headers import Headers
+from amx_server.inference.io.http_pool import HttpPool
+from amx_server.inference.io.http_requests import Server
 from amx_server.inference.io.operations import Operation, Response, WaitReason, address, canonical_json
 from amx_server.inference.io.providers import Provider
 from amx_server.inference.io.sse import EventParser, EventTooLarge, ServerEvent
 
-_ERROR_BODY_BYTES = 64 << 10
 _PART_BYTES = 100  # what a part costs beside its data
+_AFTER_SECONDS = 0.1
+_SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # once and twice is the same (RFC 9110, 9.2.2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,40 +101,34 @@ class HttpProvider(Provider):
             raise ValueError(f"base_url of provider '{name}' is '{base_url}'; it begins with http:// or https://")
         self.name = name
         self.base_url = base_url.rstrip("/")
-        self._headers = dict(headers or {})
+        self._server = Server(self.base_url, headers or {})
         self._connections = connections
-        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=connect_timeout, sock_read=idle_timeout)
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
         self._keepalive = keepalive
         self._max_event_bytes = max_event_bytes
         self._tls = tls
         self._clock: Clock = clock or SystemClock()
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: HttpPool | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(
-            ssl=self._tls or True,
+        self._pool = HttpPool(
+            self._server.host,
+            self._server.port,
+            tls=(self._tls or _default_tls()) if self._server.secure else None,
             limit=self._connections,
-            keepalive_timeout=self._keepalive,
-            ttl_dns_cache=60,
-            enable_cleanup_closed=True,
-        )
-        self._session = aiohttp.ClientSession(
-            connector=connector,
-            headers=self._headers,
-            timeout=self._timeout,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=True,
+            connect_timeout=self._connect_timeout,
+            idle_timeout=self._idle_timeout,
+            keepalive=self._keepalive,
         )
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        if self._pool is not None:
+            await self._pool.close()
+            self._pool = None
 
     # --- operations --------------------------------------------------------------------------------------------------
 
@@ -220,80 +228,111 @@ class HttpProvider(Provider):
 
     async def send(self, request: HttpRequest, call: Call | None, max_bytes: int) -> HttpResponse:
         """Sends one request and reads its answer. call: gets the parts of an event stream. Errors: as `perform`."""
-        session = self._session
-        if session is None:
+        pool = self._pool
+        if pool is None:
             raise RuntimeError(f"provider '{self.name}' was not entered")
-        headers = dict(request.headers)
-        if request.content_type:
-            headers.setdefault("Content-Type", request.content_type)
-        if request.events:
-            headers.setdefault("Accept", "text/event-stream")
         try:
-            async with session.request(
-                request.method,
-                self.base_url + request.path,
-                data=request.body or None,
-                headers=headers,
-                allow_redirects=False,
-            ) as answer:
-                if not 200 <= answer.status < 300:
-                    raise await self._refusal(answer)
-                if request.events:
-                    await self._read_events(request, answer, call)
-                    return HttpResponse(answer.status, answer.headers)
-                if call is not None:
-                    call.progress()
-                return HttpResponse(answer.status, answer.headers, await self._read(answer, max_bytes))
-        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise self._failure(request, error) from error
+            data = self._server.request(request)
+            connection = pool.idle() or await pool.acquire()
+            try:
+                return await self._exchange(connection, data, request, call, max_bytes)
+            except Disconnected:
+                # It may have been closed before the request arrived; what changes nothing is asked again at once.
+                if not connection.reused or connection.heard or request.method not in _SAFE:
+                    raise
+            finally:
+                pool.release(connection)
+            connection = await pool.acquire(fresh=True)
+            try:
+                return await self._exchange(connection, data, request, call, max_bytes)
+            finally:
+                pool.release(connection)
+        except (HttpFailure, OSError, ValueError) as error:
+            raise self._failure(request, error, max_bytes) from error
 
-    async def _read(self, answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
-        if answer.content_length is not None and answer.content_length > max_bytes:
-            raise errors.too_large(self.name, max_bytes)
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in answer.content.iter_any():
-            size += len(piece)
-            if size > max_bytes:
-                raise errors.too_large(self.name, max_bytes)
-            pieces.append(piece)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+    async def _exchange(
+        self, connection: HttpConnection, data: bytes, request: HttpRequest, call: Call | None, max_bytes: int
+    ) -> HttpResponse:
+        begun = None if call is None or request.events else call.progress
+        connection.ask(data, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
+        await connection.answered()
+        status, headers = connection.status, Headers(connection.head)
+        if not 200 <= status < 300:
+            raise self._refusal(connection, headers)
+        if request.events:
+            await self._read_events(request, connection, call)
+            return HttpResponse(status, headers)
+        body = connection.take()
+        if connection.encoding and body:
+            body = _decoded(connection, body, max_bytes)
+        return HttpResponse(status, headers, body)
 
-    async def _read_events(self, request: HttpRequest, answer: aiohttp.ClientResponse, call: Call | None) -> None:
+    async def _read_events(self, request: HttpRequest, connection: HttpConnection, call: Call | None) -> None:
         parser = EventParser(self._max_event_bytes)
-        async for piece in answer.content.iter_any():
-            for event in parser.feed(piece):
-                if request.terminator and event.data == request.terminator:
-                    # What follows, if anything, is no part; reading to the end lets the connection be used again.
-                    await answer.content.readany()
-                    return
-                if call is not None:
-                    await call.emit(event, len(event.data) + _PART_BYTES)
-        if request.terminator or parser.pending:
+        decoder = Decoder(connection.encoding.decode("latin-1")) if connection.encoding else None
+        while piece := await connection.part():
+            for part in decoder.feed(piece) if decoder is not None else (piece,):
+                for event in parser.feed(part):
+                    if request.terminator and event.data == request.terminator:
+                        await self._end_of(connection)
+                        return
+                    if call is not None:
+                        await call.emit(event, len(event.data) + _PART_BYTES)
+        if request.terminator or parser.pending or (decoder is not None and decoder.pending):
             raise errors.interrupted(self.name, "the stream of events ended before its last event")
 
-    async def _refusal(self, answer: aiohttp.ClientResponse) -> AmxError:
-        body = (await answer.content.read(_ERROR_BODY_BYTES)).decode(errors="replace")
-        wait = retry_after(answer.headers, self._clock)
-        return errors.http_status(self.name, answer.status, _message(body), wait)
+    async def _end_of(self, connection: HttpConnection) -> None:
+        """What follows the last event, if anything, is no part; read to its end the connection can be used again."""
+        if not connection.complete:
+            with suppress(TimeoutError, HttpFailure):
+                async with asyncio.timeout(_AFTER_SECONDS):
+                    await connection.part()
 
-    def _failure(self, request: HttpRequest, error: Exception) -> Exception:
-        what = f"{request.method} {request.path}"
-        if isinstance(error, aiohttp.SocketTimeoutError):
-            return errors.idle_timeout(self.name, what, self._idle_timeout)
-        if isinstance(error, aiohttp.ConnectionTimeoutError):
-            return errors.unreachable(self.name, self.base_url, f"no connection within {self._connect_timeout:g} s")
-        if isinstance(error, aiohttp.ClientConnectorError):
-            return errors.unreachable(self.name, self.base_url, str(error.os_error))
-        if isinstance(error, EventTooLarge):
-            return errors.malformed(self.name, str(error))
-        if isinstance(error, aiohttp.ClientPayloadError):
-            return errors.interrupted(self.name, "the connection ended in the middle of it")
-        if isinstance(error, aiohttp.ServerDisconnectedError | aiohttp.ClientOSError | ConnectionError):
-            return errors.interrupted(self.name, "the connection was closed before the answer came")
-        if isinstance(error, aiohttp.ClientResponseError):
-            return errors.malformed(self.name, f"{type(error).__name__}: {error.message}")
+    def _refusal(self, connection: HttpConnection, headers: Headers) -> AmxError:
+        body = connection.take()
+        if connection.encoding and body:
+            try:
+                body = next(Decoder(connection.encoding.decode("latin-1")).feed(body), b"")
+            except UndecodableError:
+                body = b""
+        wait = retry_after(headers, self._clock)
+        return errors.http_status(self.name, connection.status, _message(body.decode(errors="replace")), wait)
+
+    def _failure(self, request: HttpRequest, error: Exception, max_bytes: int) -> Exception:
+        match error:
+            case Silent():
+                return errors.idle_timeout(self.name, f"{request.method} {request.path}", self._idle_timeout)
+            case Unreachable():
+                return errors.unreachable(self.name, self.base_url, str(error))
+            case TooMuch():
+                return errors.too_large(self.name, max_bytes)
+            case Disconnected(begun=True):
+                return errors.interrupted(self.name, "the connection ended in the middle of it")
+            case Disconnected() | ConnectionError():
+                return errors.interrupted(self.name, "the connection was closed before the answer came")
+            case Malformed() | EventTooLarge() | UndecodableError():
+                return errors.malformed(self.name, str(error))
         return errors.defect(self.name, error)
+
+
+def _default_tls() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
+def _decoded(connection: HttpConnection, body: bytes, max_bytes: int) -> bytes:
+    decoder = Decoder(connection.encoding.decode("latin-1"))
+    parts: list[bytes] = []
+    size = 0
+    for part in decoder.feed(body):
+        size += len(part)
+        if size > max_bytes:
+            raise TooMuch
+        parts.append(part)
+    if decoder.pending:
+        raise Disconnected(begun=True)
+    return b"".join(parts)
 
 
 def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
@@ -307,6 +346,8 @@ def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
         try:
             seconds = float(text) * scale
         except ValueError:
+            from email.utils import parsedate_to_datetime  # large, and seldom needed
+
             try:
                 date = parsedate_to_datetime(text)
             except ValueError:
