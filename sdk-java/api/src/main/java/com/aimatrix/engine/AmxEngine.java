@@ -1,19 +1,14 @@
 package com.aimatrix.engine;
 
 import com.aimatrix.engine.authoring.Durations;
-import com.aimatrix.engine.core.Environment;
 import com.aimatrix.engine.errors.AmxException;
 import com.aimatrix.engine.errors.Code;
-import com.aimatrix.engine.host.Link;
+import com.aimatrix.engine.host.EngineLink;
 import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.json.Payloads;
 import com.aimatrix.engine.spec.AgentSpec;
 import com.aimatrix.engine.spec.EngineCalls;
-import com.aimatrix.engine.transport.Connector;
-import com.aimatrix.engine.transport.GrpcConnector;
-import com.aimatrix.engine.transport.LinkThread;
 import com.aimatrix.engine.v1.Payload;
-import com.aimatrix.engine.v1.SoftwareInfo;
 import com.aimatrix.engine.v1.Subscription;
 import com.fasterxml.jackson.core.type.TypeReference;
 import com.fasterxml.jackson.databind.JavaType;
@@ -25,8 +20,6 @@ import java.util.Map;
 import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.Executor;
-import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Flow;
 import java.util.concurrent.atomic.AtomicLong;
 
@@ -43,7 +36,6 @@ import java.util.concurrent.atomic.AtomicLong;
  * use by many threads.
  */
 public final class AmxEngine implements AutoCloseable {
-    private static final String VERSION = "0.1.0";
     private static final long DEFAULT_TIMEOUT_MS = 30_000;
     private static final Duration DEFAULT_DRAIN = Duration.ofSeconds(30);
 
@@ -53,9 +45,6 @@ public final class AmxEngine implements AutoCloseable {
     private final String idPrefix = Long.toHexString(new java.security.SecureRandom().nextLong());
     private List<AgentSpec> agents; // guarded by this
     private volatile Running running;
-
-    /** A link that is open, and what was made for it. thread, handlers: null if the application gave others. */
-    private record Running(Link link, LinkThread thread, ExecutorService handlers) {}
 
     AmxEngine(AmxEngineBuilder.Parts parts) {
         this.parts = parts;
@@ -96,15 +85,15 @@ public final class AmxEngine implements AutoCloseable {
     public AmxEngine start(Duration patience) {
         Running opened = begin();
         try {
-            Calls.await(opened.link().open(patience.toMillis()));
-        } catch (RuntimeException error) {
+            opened.open(patience.toMillis());
+        } catch (RuntimeException | Error error) {
             boolean ours;
             synchronized (this) {
                 ours = running == opened;
                 running = ours ? null : running;
             }
             if (ours) { // else stop() ends it
-                end(opened, 0);
+                opened.close(0);
             }
             throw error;
         }
@@ -117,42 +106,8 @@ public final class AmxEngine implements AutoCloseable {
             throw new AmxException(
                     Code.FAILED_PRECONDITION, "ALREADY_STARTED", "this AmxEngine is started; stop() it first");
         }
-        LinkThread thread = parts.environment() == null ? new LinkThread() : null;
-        Environment environment = thread == null ? parts.environment() : thread;
-        ExecutorService own = parts.executor() == null ? HandlerThreads.create(parts.concurrency()) : null;
-        Executor handlers = own == null ? parts.executor() : own;
-        Connector connector =
-                parts.connector() == null
-                        ? new GrpcConnector(parts.address(), parts.token(), parts.tls(), thread)
-                        : parts.connector();
-        SoftwareInfo software =
-                SoftwareInfo.newBuilder()
-                        .setName("amx-engine-java")
-                        .setVersion(VERSION)
-                        .setLanguage(environment.language())
-                        .build();
-        Link link =
-                new Link(
-                        connector,
-                        environment,
-                        software,
-                        agents,
-                        handlers,
-                        Calls.failures(json),
-                        parts.concurrency(),
-                        parts.config());
-        running = new Running(link, thread, own);
+        running = new Running(parts, agents);
         return running;
-    }
-
-    private static void end(Running was, long deadlineMs) {
-        was.link().close(deadlineMs).join();
-        if (was.handlers() != null) {
-            was.handlers().shutdown();
-        }
-        if (was.thread() != null) {
-            was.thread().close();
-        }
     }
 
     /** Takes no new messages, lets handlers finish for up to 30 s, then cancels them and disconnects. */
@@ -167,12 +122,16 @@ public final class AmxEngine implements AutoCloseable {
      * @param deadline how long handlers may take
      */
     public synchronized void stop(Duration deadline) {
+        long deadlineMs = Durations.milliseconds(deadline, "deadline");
         Running was = running;
         if (was == null) {
             return;
         }
-        running = null;
-        end(was, Durations.milliseconds(deadline, "deadline"));
+        try {
+            was.close(deadlineMs); // what still runs may call until it has ended
+        } finally {
+            running = null;
+        }
         agents.forEach(AgentSpec::close);
     }
 
@@ -182,7 +141,7 @@ public final class AmxEngine implements AutoCloseable {
     }
 
     /**
-     * Whether `start` was called, and `stop` was not.
+     * Whether `start` was called, and `stop` has not ended.
      *
      * @return whether it runs
      */
@@ -191,9 +150,19 @@ public final class AmxEngine implements AutoCloseable {
     }
 
     /**
+     * Whether there is a connection now. Calls may be made either way.
+     *
+     * @return to every engine, if several share the address
+     */
+    public boolean connected() {
+        Running now = running;
+        return now != null && now.link().connected();
+    }
+
+    /**
      * Where the engine is.
      *
-     * @return `host:port`
+     * @return `host:port` or `unix:/path`
      */
     public String address() {
         return parts.connector() == null ? parts.address() : parts.connector().address();
@@ -506,7 +475,7 @@ public final class AmxEngine implements AutoCloseable {
         return link().calls();
     }
 
-    private Link link() {
+    private EngineLink link() {
         Running now = running;
         if (now == null) {
             throw new AmxException(

@@ -107,11 +107,11 @@ public final class AmxEngineBuilder {
     /**
      * Where the engine is. Else the configuration, AMX_ADDRESS, localhost:9090.
      *
-     * @param hostAndPort `host:port`
+     * @param where `host:port` or `unix:/path`
      * @return this
      */
-    public AmxEngineBuilder withAddress(String hostAndPort) {
-        address = hostAndPort;
+    public AmxEngineBuilder withAddress(String where) {
+        address = where;
         return this;
     }
 

@@ -317,7 +317,16 @@ public final class AgentHost implements Host {
             delivering++;
             target.delivery.running.add(target);
         }
-        executor.execute(() -> work(run));
+        onThread(run, () -> work(run));
+    }
+
+    /** Goes on with it on a thread of the executor; it fails if there is none to be had. */
+    void onThread(Run run, Runnable what) {
+        try {
+            executor.execute(what);
+        } catch (RuntimeException | Error refused) {
+            failed(run, refused);
+        }
     }
 
     /** On a thread of the executor: everything from the object to the result. */
@@ -352,7 +361,7 @@ public final class AgentHost implements Host {
                         if (error != null) {
                             failed(run, unwrapped(error));
                         } else {
-                            executor.execute(() -> returned(run, result));
+                            onThread(run, () -> returned(run, result));
                         }
                     });
         } else {

@@ -40,13 +40,17 @@ final class ChunkStream {
         if (reader != null) {
             host.environment().execute(() -> reader.window += host.protocol().limits().streamWindow());
         }
+        begin(value);
+    }
+
+    private void begin(Object value) {
         if (value instanceof CompletionStage<?> stage) {
             stage.whenComplete(
                     (made, error) -> {
                         if (error != null) {
                             end(AgentHost.unwrapped(error));
                         } else {
-                            start(made);
+                            host.onThread(run, () -> begin(made)); // reading it may block
                         }
                     });
         } else if (value instanceof Flow.Publisher<?> publisher) {

@@ -29,7 +29,7 @@ import java.util.concurrent.ThreadLocalRandom;
  * A link at work: connects, sends, keeps alive, reconnects, leaves; over as many connections as it takes, until it is
  * closed. What is said is decided in the protocol, what runs here in the host, how bytes travel in a transport.
  */
-public final class Link implements LinkEvents {
+public final class Link implements EngineLink, LinkEvents {
     private static final double HANDSHAKE_MS = 10_000;
     private static final double TICK_MS = 1000;
     private static final double FIRST_BACKOFF_MS = 100;
@@ -46,6 +46,8 @@ public final class Link implements LinkEvents {
     private final AgentHost host;
     private final LinkCalls calls;
     private final CompletableFuture<Void> ended = new CompletableFuture<>();
+    private volatile boolean connected;
+    private volatile List<String> engines = List.of();
 
     private Connection connection;
     private int generation; // of the connection: what older ones say no longer matters
@@ -86,6 +88,32 @@ public final class Link implements LinkEvents {
             Failures failures,
             int concurrency,
             Map<String, Object> config) {
+        this(connector, environment, software, agents, executor, failures, concurrency, config, false);
+    }
+
+    /**
+     * A link that is not open.
+     *
+     * @param connector reaches the engine
+     * @param environment clock, thread, log
+     * @param software name and version of this SDK
+     * @param agents what is hosted
+     * @param executor runs handlers
+     * @param failures exceptions as they travel
+     * @param concurrency invocations and deliveries at a time
+     * @param config given to contexts
+     * @param enginesKnown the engine is one of several, of which all are linked to
+     */
+    public Link(
+            Connector connector,
+            Environment environment,
+            SoftwareInfo software,
+            Collection<AgentSpec> agents,
+            Executor executor,
+            Failures failures,
+            int concurrency,
+            Map<String, Object> config,
+            boolean enginesKnown) {
         this.connector = connector;
         this.environment = environment;
         this.deadlines = new Deadlines(environment);
@@ -103,40 +131,58 @@ public final class Link implements LinkEvents {
                         host,
                         this,
                         deadlines,
-                        environment);
+                        environment,
+                        enginesKnown);
         this.calls = new LinkCalls(protocol, environment, failures);
         host.attach(protocol, calls);
     }
 
-    /**
-     * The engine.
-     *
-     * @return by any thread
-     */
+    @Override
     public EngineCalls calls() {
         return calls;
     }
 
-    /**
-     * The end of the link.
-     *
-     * @return done when it was closed; fails if the engine refused to have it back
-     */
+    @Override
     public CompletableFuture<Void> ended() {
         return ended;
     }
 
+    @Override
+    public boolean connected() {
+        return connected;
+    }
+
     /**
-     * Connects.
+     * Where the engines are that share the address, if there are several: then this link is of no more use, and is to
+     * be closed.
      *
-     * @param patienceMs how long an engine that cannot be reached is tried again; 0: one attempt
-     * @return done when the engine has said Welcome; fails with AmxException ENGINE_UNREACHABLE, or the reason for
-     *     which the engine refused the link
+     * @return by number; empty: there is one
      */
+    public List<String> engines() {
+        return engines;
+    }
+
+    /**
+     * Namespace the link acts in.
+     *
+     * @return empty before the first Welcome
+     */
+    public CompletableFuture<String> namespace() {
+        CompletableFuture<String> said = new CompletableFuture<>();
+        environment.execute(() -> said.complete(protocol.namespace()));
+        return said;
+    }
+
+    @Override
     public CompletableFuture<Void> open(double patienceMs) {
         CompletableFuture<Void> opened = new CompletableFuture<>();
         environment.execute(
                 () -> {
+                    if (closing != null) {
+                        opened.completeExceptionally(
+                                unavailable("SHUTTING_DOWN", "the link was closed before it was opened"));
+                        return;
+                    }
                     patientUntil = real() + patienceMs;
                     opening = opened;
                     connect();
@@ -144,13 +190,7 @@ public final class Link implements LinkEvents {
         return opened;
     }
 
-    /**
-     * Ends the link: no new invocations, what runs may finish within `deadlineMs`, then it is cancelled. Calls that are
-     * still in flight fail with SHUTTING_DOWN.
-     *
-     * @param deadlineMs milliseconds
-     * @return done when it has ended
-     */
+    @Override
     public CompletableFuture<Void> close(double deadlineMs) {
         CompletableFuture<Void> closed = new CompletableFuture<>();
         environment.execute(
@@ -163,13 +203,7 @@ public final class Link implements LinkEvents {
         return closed;
     }
 
-    /**
-     * Hosts more agents, or newer versions, and no longer those removed.
-     *
-     * @param agents that join
-     * @param removed names of those that leave
-     * @return done when the engine has agreed; fails if it refuses them
-     */
+    @Override
     public CompletableFuture<Void> register(Collection<AgentSpec> agents, Collection<String> removed) {
         CompletableFuture<Void> registered = new CompletableFuture<>();
         environment.execute(() -> registerNow(agents, removed, registered));
@@ -237,10 +271,16 @@ public final class Link implements LinkEvents {
                         + (protocol.namespace().isEmpty() ? "default" : protocol.namespace()),
                 null);
         everOpened = true;
+        connected = true;
         if (opening != null) {
             opening.complete(null);
             opening = null;
         }
+    }
+
+    @Override
+    public void redirected(List<String> places) {
+        engines = List.copyOf(places);
     }
 
     @Override
@@ -296,6 +336,8 @@ public final class Link implements LinkEvents {
                                     }
                                 }
                             });
+        } catch (AmxException error) {
+            lose(error.getMessage(), error);
         } catch (RuntimeException error) {
             lose(String.valueOf(error.getMessage()), null);
         }
@@ -313,6 +355,10 @@ public final class Link implements LinkEvents {
             return;
         }
         if (welcomedAt >= 0) {
+            return;
+        }
+        if (!engines.isEmpty()) {
+            moved();
             return;
         }
         if (!protocol.isOpen()) {
@@ -371,6 +417,22 @@ public final class Link implements LinkEvents {
                         });
     }
 
+    /** Several engines share the address: whoever opened the link finds them; one that was open before is over. */
+    private void moved() {
+        disconnect();
+        if (opening != null) {
+            opening.complete(null);
+            opening = null;
+            return;
+        }
+        giveUp(
+                new AmxException(
+                        Code.FAILED_PRECONDITION,
+                        "ENGINES_CHANGED",
+                        engines.size() + " engines are now at " + connector.address()
+                                + ", where there was one; start this process again"));
+    }
+
     /** The connection is gone: makes another, unless there is no point in it. */
     private void lose(String why, AmxException error) {
         double welcomed = welcomedAt;
@@ -419,6 +481,7 @@ public final class Link implements LinkEvents {
             connection = null;
         }
         welcomedAt = -1;
+        connected = false;
         sending = false;
         protocol.disconnected();
         flushed();

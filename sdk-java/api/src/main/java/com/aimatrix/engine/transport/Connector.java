@@ -1,6 +1,7 @@
 package com.aimatrix.engine.transport;
 
 import com.aimatrix.engine.errors.AmxException;
+import java.util.concurrent.Executor;
 
 /** Makes connections to one engine. */
 public interface Connector {
@@ -39,6 +40,17 @@ public interface Connector {
      * @return the connection
      */
     Connection connect(Events events);
+
+    /**
+     * The way to another engine, which shares this one's address.
+     *
+     * @param engine `host:port`, `:port` at this one's host, or `unix:/path`
+     * @param loop runs callbacks: the thread of the other link
+     * @return another connector; null: this one leads to one engine only
+     */
+    default Connector at(String engine, Executor loop) {
+        return null;
+    }
 
     /** Lets go of what connections share. */
     default void close() {}

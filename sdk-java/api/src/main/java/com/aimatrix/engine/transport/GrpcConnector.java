@@ -19,7 +19,7 @@ import java.io.InputStream;
 import java.nio.file.Path;
 import java.util.concurrent.Executor;
 
-/** Reaches an engine over gRPC: TCP or TLS. */
+/** Reaches an engine over gRPC: TCP, TLS or a Unix socket. */
 public final class GrpcConnector implements Connector {
     // gRPC must know before Welcome says what the engine's limits are: no engine takes or sends items of more than 1 GiB.
     private static final int MAX_MESSAGE_BYTES = (1 << 30) + (1 << 20);
@@ -51,7 +51,7 @@ public final class GrpcConnector implements Connector {
     /**
      * A way to an engine.
      *
-     * @param address `host:port`
+     * @param address `host:port` or `unix:/path`
      * @param token sent as `authorization: Bearer`; empty: none
      * @param tls null: plain text
      * @param loop runs callbacks: the link's thread
@@ -66,6 +66,12 @@ public final class GrpcConnector implements Connector {
     @Override
     public String address() {
         return address;
+    }
+
+    @Override
+    public Connector at(String engine, Executor otherLoop) {
+        String host = address.substring(0, Math.max(0, address.lastIndexOf(':')));
+        return new GrpcConnector(engine.startsWith(":") ? host + engine : engine, token, tls, otherLoop);
     }
 
     @Override

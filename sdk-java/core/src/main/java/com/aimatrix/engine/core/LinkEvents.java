@@ -1,6 +1,7 @@
 package com.aimatrix.engine.core;
 
 import com.aimatrix.engine.errors.AmxException;
+import java.util.List;
 
 /** What the owner of a protocol must know. */
 public interface LinkEvents {
@@ -13,6 +14,13 @@ public interface LinkEvents {
      * @param resumed the session goes on
      */
     void opened(boolean resumed);
+
+    /**
+     * Several engines share the address. Nothing more comes of this connection.
+     *
+     * @param engines where each of them is, in order of their numbers
+     */
+    void redirected(List<String> engines);
 
     /**
      * The engine refused the link.

@@ -9,6 +9,7 @@ import com.aimatrix.engine.v1.Complete;
 import com.aimatrix.engine.v1.Credit;
 import com.aimatrix.engine.v1.Drain;
 import com.aimatrix.engine.v1.Drained;
+import com.aimatrix.engine.v1.EngineEndpoint;
 import com.aimatrix.engine.v1.Failure;
 import com.aimatrix.engine.v1.GoAway;
 import com.aimatrix.engine.v1.Hello;
@@ -45,7 +46,7 @@ import java.util.Set;
 public final class LinkProtocol {
     private static final int PROTOCOL_MIN = 1;
     private static final int PROTOCOL_MAX = 1;
-    private static final List<String> FEATURES = List.of("resume");
+    private static final List<String> FEATURES = List.of("resume", "engines");
     private static final int ACK_EVERY = 32; // frames
     private static final int NUMBERS_ROOM = 24; // bytes of seq and ack with their tags
     private static final int ITEM_ROOM = 6; // bytes of an item's tag and length
@@ -75,6 +76,7 @@ public final class LinkProtocol {
     private final Environment environment;
     private final SoftwareInfo software;
     private final int credit;
+    private final boolean enginesKnown;
     private final Map<String, AgentDefinition> agents = new LinkedHashMap<>();
 
     private boolean open;
@@ -130,6 +132,32 @@ public final class LinkProtocol {
             LinkEvents events,
             Deadlines deadlines,
             Environment environment) {
+        this(linkId, software, credit, agents, host, events, deadlines, environment, false);
+    }
+
+    /**
+     * A link that has no connection yet.
+     *
+     * @param linkId stable for the life of this process
+     * @param software name and version of this SDK
+     * @param credit invocations and deliveries taken at a time
+     * @param agents what is hosted
+     * @param host runs what the engine asks for
+     * @param events hears of the link's state
+     * @param deadlines of calls
+     * @param environment clock and log
+     * @param enginesKnown the engine is one of several, of which all are known
+     */
+    public LinkProtocol(
+            String linkId,
+            SoftwareInfo software,
+            int credit,
+            Collection<AgentDefinition> agents,
+            Host host,
+            LinkEvents events,
+            Deadlines deadlines,
+            Environment environment,
+            boolean enginesKnown) {
         this.linkId = linkId;
         this.software = software;
         this.credit = credit;
@@ -137,6 +165,7 @@ public final class LinkProtocol {
         this.events = events;
         this.deadlines = deadlines;
         this.environment = environment;
+        this.enginesKnown = enginesKnown;
         for (AgentDefinition agent : agents) {
             this.agents.put(agent.getName(), agent);
         }
@@ -161,7 +190,8 @@ public final class LinkProtocol {
                         .addAllFeatures(FEATURES)
                         .addAllAgents(agents.values())
                         .setCredit(credit)
-                        .setHost(environment.host());
+                        .setHost(environment.host())
+                        .setEnginesKnown(enginesKnown);
         if (!resumeToken.isEmpty()) {
             hello.setResumeToken(resumeToken).setReceivedSeq(receivedSeq);
         }
@@ -231,7 +261,7 @@ public final class LinkProtocol {
                 take(item);
             } catch (ProtocolViolation error) {
                 throw error;
-            } catch (RuntimeException error) {
+            } catch (RuntimeException | Error error) {
                 // One item's trouble is not the other items'.
                 environment.log(
                         Environment.Level.ERROR,
@@ -779,9 +809,13 @@ public final class LinkProtocol {
                     "the engine chose protocol version " + version + ", this SDK speaks " + PROTOCOL_MIN + " to "
                             + PROTOCOL_MAX + "; update the older of the two");
         }
+        namespace = welcome.getNamespace();
+        if (welcome.getEnginesCount() > 0 && !enginesKnown) {
+            events.redirected(welcome.getEnginesList().stream().map(EngineEndpoint::getAddress).toList());
+            return;
+        }
         boolean known = !resumeToken.isEmpty();
         sessionId = welcome.getSessionId();
-        namespace = welcome.getNamespace();
         engine = (welcome.getEngine().getName() + " " + welcome.getEngine().getVersion()).trim();
         if (welcome.getHeartbeatIntervalMs() > 0) {
             heartbeatMs = welcome.getHeartbeatIntervalMs();

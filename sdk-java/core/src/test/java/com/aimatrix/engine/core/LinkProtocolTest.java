@@ -14,6 +14,7 @@ import com.aimatrix.engine.v1.AgentDefinition;
 import com.aimatrix.engine.v1.Call;
 import com.aimatrix.engine.v1.Cancel;
 import com.aimatrix.engine.v1.Deliver;
+import com.aimatrix.engine.v1.EngineEndpoint;
 import com.aimatrix.engine.v1.Failure;
 import com.aimatrix.engine.v1.Invoke;
 import com.aimatrix.engine.v1.GoAway;
@@ -90,6 +91,11 @@ class LinkProtocolTest {
                         }
 
                         @Override
+                        public void redirected(List<String> engines) {
+                            said.add("redirected " + engines);
+                        }
+
+                        @Override
                         public void rejected(AmxException error) {
                             rejection = error;
                         }
@@ -154,6 +160,24 @@ class LinkProtocolTest {
         protocol.hello();
         welcome(false, 0);
         said.clear();
+    }
+
+    @Test
+    void an_engine_that_is_one_of_several_says_where_all_are_and_opens_nothing() {
+        assertTrue(parsed(protocol.hello()).getItems(0).getHello().getFeaturesList().contains("engines"));
+        LinkItem welcome =
+                LinkItem.newBuilder()
+                        .setWelcome(
+                                Welcome.newBuilder()
+                                        .setProtocol(1)
+                                        .setNamespace("tenant-7")
+                                        .addEngines(EngineEndpoint.newBuilder().setAddress(":1"))
+                                        .addEngines(EngineEndpoint.newBuilder().setAddress("there:2")))
+                        .build();
+        protocol.receive(frame(0, welcome));
+        assertEquals(List.of("redirected [:1, there:2]"), said);
+        assertFalse(protocol.isOpen());
+        assertEquals("tenant-7", protocol.namespace());
     }
 
     @Test

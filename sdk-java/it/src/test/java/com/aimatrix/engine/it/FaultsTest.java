@@ -1,0 +1,402 @@
+package com.aimatrix.engine.it;
+
+import static com.aimatrix.engine.it.Waiting.until;
+import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTrue;
+
+import com.aimatrix.engine.Agent;
+import com.aimatrix.engine.AmxEngine;
+import com.aimatrix.engine.AmxEngineBuilder;
+import com.aimatrix.engine.Context;
+import com.aimatrix.engine.Events;
+import com.aimatrix.engine.Handler;
+import com.aimatrix.engine.Memory;
+import com.aimatrix.engine.MessageOptions;
+import com.aimatrix.engine.errors.AmxException;
+import java.time.Duration;
+import java.util.ArrayList;
+import java.util.HashSet;
+import java.util.List;
+import java.util.Map;
+import java.util.Random;
+import java.util.Set;
+import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.CopyOnWriteArrayList;
+import java.util.concurrent.CountDownLatch;
+import java.util.concurrent.ExecutorService;
+import java.util.concurrent.Executors;
+import java.util.concurrent.Flow;
+import java.util.concurrent.Semaphore;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.atomic.AtomicBoolean;
+import java.util.concurrent.atomic.AtomicInteger;
+import org.junit.jupiter.api.AfterEach;
+import org.junit.jupiter.api.BeforeEach;
+import org.junit.jupiter.api.Test;
+import org.junit.jupiter.api.Timeout;
+
+/** Engines that die, leave, fall silent; handlers that block; readers that dawdle. */
+@Timeout(180)
+class FaultsTest {
+    /** Short times, so that silence is noticed in a second. */
+    private static final String BRISK = "links: {heartbeat_interval: 500ms, resume_window: 30s}\n";
+
+    private final List<AutoCloseable> open = new ArrayList<>();
+
+    /** What the handlers of a test share with it: agents are of static classes. */
+    private static volatile Gate gate;
+
+    private static final class Gate {
+        final Semaphore go = new Semaphore(0);
+        final AtomicInteger runs = new AtomicInteger();
+        final AtomicInteger now = new AtomicInteger();
+        final AtomicInteger most = new AtomicInteger();
+        final Set<Integer> attempts = ConcurrentHashMap.newKeySet();
+    }
+
+    @BeforeEach
+    void shut() {
+        gate = new Gate();
+    }
+
+    @AfterEach
+    void close() throws Exception {
+        gate.go.release(1_000_000);
+        for (int index = open.size() - 1; index >= 0; index--) {
+            open.get(index).close();
+        }
+    }
+
+    private Engine engine(String settings) throws Exception {
+        Engine engine = Engine.started(settings);
+        open.add(engine);
+        return engine;
+    }
+
+    private AmxEngine connected(String address, Object... agents) {
+        AmxEngineBuilder builder = AmxEngine.builder().withAddress(address);
+        for (Object agent : agents) {
+            builder.withAgent(agent);
+        }
+        return started(builder);
+    }
+
+    private AmxEngine started(AmxEngineBuilder builder) {
+        AmxEngine engine = builder.build().start();
+        open.add(() -> engine.stop(Duration.ZERO));
+        return engine;
+    }
+
+    private Cable cable(Engine engine) throws Exception {
+        Cable cable = new Cable(engine.address);
+        open.add(cable);
+        return cable;
+    }
+
+    /** Counts each text once. */
+    @Agent(name = "Ledger")
+    static class Ledger {
+        @Memory(persistent = true)
+        Set<String> seen;
+
+        @Memory(persistent = true)
+        int count;
+
+        @Handler(byDefault = true)
+        int add(String text) {
+            seen.add(text);
+            return ++count;
+        }
+
+        @Handler
+        Map<String, Object> all() {
+            return Map.of("count", count, "seen", new ArrayList<>(seen));
+        }
+    }
+
+    /** Waits for the gate. */
+    @Agent(name = "Patient")
+    static class Patient {
+        @Handler(byDefault = true)
+        String wait(Context context) throws InterruptedException {
+            Gate mine = gate;
+            mine.attempts.add(context.attempt());
+            mine.runs.incrementAndGet();
+            mine.most.accumulateAndGet(mine.now.incrementAndGet(), Math::max);
+            try {
+                mine.go.acquire();
+            } finally {
+                mine.now.decrementAndGet();
+            }
+            return "still here";
+        }
+    }
+
+    @Agent(name = "Caller")
+    static class Caller {
+        @Handler(byDefault = true)
+        Object call(String key, Context context) {
+            return context.request("Ledger/" + key, "asked");
+        }
+    }
+
+    /** Yields as fast as it is let. */
+    @Agent(name = "Fountain")
+    static class Fountain {
+        @Handler(byDefault = true)
+        java.util.Iterator<Integer> numbers(int count) {
+            return new java.util.Iterator<>() {
+                @Override
+                public boolean hasNext() {
+                    return gate.runs.get() < count;
+                }
+
+                @Override
+                public Integer next() {
+                    return gate.runs.getAndIncrement();
+                }
+            };
+        }
+    }
+
+    private static Set<String> seen(AmxEngine client, String key) {
+        Map<?, ?> all = client.request("Ledger/" + key, null, Map.class, new MessageOptions().handler("all"));
+        Set<String> texts = new TreeSet<>();
+        ((List<?>) all.get("seen")).forEach(text -> texts.add((String) text));
+        assertEquals(texts.size(), all.get("count"), "each was counted once");
+        return texts;
+    }
+
+    @Test
+    void a_lost_connection_is_taken_up_again_and_handlers_never_notice() throws Exception {
+        Engine engine = engine("");
+        Cable cable = cable(engine);
+        connected(cable.address(), Patient.class);
+        CompletableFuture<String> asked =
+                connected(engine.address).requestAsync("Patient", null, String.class, new MessageOptions());
+        until(() -> gate.runs.get() == 1, "the handler runs");
+        for (int cut = 0; cut < 3; cut++) {
+            cable.cut();
+            until(() -> cable.connections() == 1, "another connection");
+        }
+        gate.go.release();
+        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
+        assertEquals(1, gate.runs.get());
+    }
+
+    @Test
+    void an_engine_killed_again_and_again_loses_nothing_it_acknowledged_and_counts_nothing_twice() throws Exception {
+        long seed = new Random().nextLong();
+        Random random = new Random(seed);
+        Engine engine = engine("limits: {mailbox_capacity: 5000}\ndelivery: {redelivery_attempts: 50}\n");
+        connected(engine.address, Ledger.class);
+        AmxEngine client = connected(engine.address);
+        Set<String> acknowledged = ConcurrentHashMap.newKeySet();
+        AtomicBoolean enough = new AtomicBoolean();
+        ExecutorService threads = Executors.newCachedThreadPool();
+        open.add(threads::shutdownNow);
+        List<CompletableFuture<Void>> senders = new ArrayList<>();
+        for (int number = 0; number < 8; number++) {
+            int mine = number;
+            senders.add(
+                    CompletableFuture.runAsync(
+                            () -> {
+                                for (int count = 0; !enough.get(); count++) {
+                                    String text = mine + "-" + count;
+                                    MessageOptions options = new MessageOptions().timeout(Duration.ofMinutes(2));
+                                    client.send("Ledger/k" + count % 2, text, options);
+                                    acknowledged.add(count % 2 + text);
+                                }
+                            },
+                            threads));
+        }
+        for (int kill = 0; kill < 5; kill++) {
+            int before = acknowledged.size();
+            until(() -> acknowledged.size() > before + 50, "acknowledgements, seed " + seed);
+            Thread.sleep(random.nextInt(300));
+            engine.kill();
+            engine.run();
+        }
+        enough.set(true);
+        for (CompletableFuture<Void> sender : senders) {
+            sender.get(120, TimeUnit.SECONDS);
+        }
+        Set<String> held = new HashSet<>();
+        until(
+                () -> {
+                    held.clear();
+                    seen(client, "k0").forEach(text -> held.add("0" + text));
+                    seen(client, "k1").forEach(text -> held.add("1" + text));
+                    return held.containsAll(acknowledged);
+                },
+                "what was acknowledged is counted, seed " + seed);
+        assertEquals(acknowledged, held, "seed " + seed);
+    }
+
+    @Test
+    void calls_that_can_be_recognised_are_repeated_and_others_fail_and_subscriptions_are_renewed() throws Exception {
+        Engine engine = engine(BRISK);
+        connected(engine.address, Ledger.class, Patient.class);
+        AmxEngine client = connected(engine.address);
+        assertEquals(1, client.request("Ledger", "a"));
+        Events events = client.subscribe("news", "");
+        CompletableFuture<String> unknown = client.requestAsync("Patient", null, String.class, new MessageOptions());
+        until(() -> gate.runs.get() == 1, "the handler runs");
+        engine.kill();
+        CompletableFuture<Integer> known =
+                client.requestAsync("Ledger", "b", Integer.class, new MessageOptions().idempotencyKey("once"));
+        engine.run();
+        assertEquals(2, known.get(60, TimeUnit.SECONDS));
+        Exception failed = assertThrows(Exception.class, () -> unknown.get(60, TimeUnit.SECONDS));
+        assertEquals("ENGINE_RESTARTED", ((AmxException) failed.getCause()).reason());
+        until(() -> client.publish("news", "again").subscribers() > 0, "the subscription is in force again");
+        assertEquals("again", events.next().content());
+    }
+
+    @Test
+    void an_engine_that_leaves_lets_handlers_end_and_is_found_again() throws Exception {
+        Engine engine = engine(BRISK);
+        AmxEngine worker = connected(engine.address, Patient.class, Ledger.class);
+        AmxEngine client = connected(engine.address);
+        CompletableFuture<String> asked = client.requestAsync("Patient", null, String.class, new MessageOptions());
+        until(() -> gate.runs.get() == 1, "the handler runs");
+        engine.terminate();
+        gate.go.release();
+        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
+        engine.await();
+        CompletableFuture<Integer> meanwhile =
+                client.requestAsync("Ledger", "a", Integer.class, new MessageOptions().idempotencyKey("meanwhile"));
+        engine.run();
+        assertEquals(1, meanwhile.get(60, TimeUnit.SECONDS));
+        assertTrue(worker.started());
+    }
+
+    @Test
+    void a_connection_that_goes_dead_without_a_word_is_noticed_and_taken_up_again() throws Exception {
+        Engine engine = engine(BRISK);
+        Cable cable = cable(engine);
+        connected(cable.address(), Patient.class);
+        AmxEngine client = connected(engine.address);
+        CompletableFuture<String> asked = client.requestAsync("Patient", null, String.class, new MessageOptions());
+        until(() -> gate.runs.get() == 1, "the handler runs");
+        cable.deaden();
+        gate.go.release(); // its result is said to nobody
+        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
+        assertEquals(1, gate.runs.get());
+    }
+
+    @Test
+    void handlers_that_block_do_not_stop_the_link() throws Exception {
+        Engine engine = engine(BRISK);
+        AmxEngine worker = started(
+                AmxEngine.builder().withAddress(engine.address).withConcurrency(8)
+                        .withAgent(Patient.class).withAgent(Ledger.class));
+        AmxEngine client = connected(engine.address);
+        List<CompletableFuture<String>> asked = new ArrayList<>();
+        for (int key = 0; key < 7; key++) {
+            asked.add(client.requestAsync("Patient/" + key, null, String.class, new MessageOptions()));
+        }
+        until(() -> gate.now.get() == 7, "all block");
+        // Far more than two heartbeats: a link that said nothing meanwhile would be gone, and its handlers run again.
+        long end = System.nanoTime() + Duration.ofSeconds(4).toNanos();
+        int count = 0;
+        while (System.nanoTime() < end) {
+            assertEquals(++count, client.request("Ledger", "x"));
+        }
+        gate.go.release(7);
+        for (CompletableFuture<String> one : asked) {
+            assertEquals("still here", one.get(60, TimeUnit.SECONDS));
+        }
+        assertEquals(7, gate.runs.get());
+        assertEquals(Set.of(1), gate.attempts);
+        assertTrue(worker.started());
+    }
+
+    @Test
+    void handlers_that_block_in_calls_are_answered() throws Exception {
+        Engine engine = engine("");
+        connected(engine.address, Caller.class, Ledger.class);
+        AmxEngine client = connected(engine.address);
+        List<CompletableFuture<Integer>> asked = new ArrayList<>();
+        for (int key = 0; key < 100; key++) {
+            asked.add(client.requestAsync("Caller/" + key, "k" + key, Integer.class, new MessageOptions()));
+        }
+        for (CompletableFuture<Integer> one : asked) {
+            assertEquals(1, one.get(60, TimeUnit.SECONDS));
+        }
+    }
+
+    @Test
+    void no_more_handlers_run_at_a_time_than_there_is_credit_for_and_the_others_wait_at_the_engine() throws Exception {
+        Engine engine = engine("");
+        started(AmxEngine.builder().withAddress(engine.address).withConcurrency(4).withAgent(Patient.class));
+        AmxEngine client = connected(engine.address);
+        List<CompletableFuture<String>> asked = new ArrayList<>();
+        for (int key = 0; key < 50; key++) {
+            asked.add(client.requestAsync("Patient/" + key, null, String.class, new MessageOptions()));
+        }
+        until(() -> gate.now.get() == 4, "as many as there is credit");
+        gate.go.release(50);
+        for (CompletableFuture<String> one : asked) {
+            assertEquals("still here", one.get(60, TimeUnit.SECONDS));
+        }
+        assertEquals(4, gate.most.get());
+    }
+
+    @Test
+    void a_stream_flows_no_faster_than_it_is_read_over_a_connection_that_is_cut() throws Exception {
+        Engine engine = engine("");
+        Cable cable = cable(engine);
+        connected(cable.address(), Fountain.class);
+        AmxEngine client = connected(engine.address);
+        Reader reader = new Reader();
+        client.stream("Fountain", 5000, Integer.class, new MessageOptions().timeout(Duration.ofMinutes(2)))
+                .subscribe(reader);
+        until(reader.subscribed, "the subscription");
+        reader.subscription.request(10);
+        until(() -> reader.read.size() == 10, "ten chunks");
+        cable.cut();
+        reader.subscription.request(10);
+        until(() -> reader.read.size() == 20, "ten more");
+        int made = gate.runs.get();
+        assertTrue(made < 2000, made + " chunks were made for a reader of 20");
+        reader.subscription.request(5000);
+        until(reader.over, "the end of the stream");
+        List<Integer> all = new ArrayList<>();
+        for (int number = 0; number < 5000; number++) {
+            all.add(number);
+        }
+        assertEquals(all, reader.read);
+    }
+
+    private static final class Reader implements Flow.Subscriber<Integer> {
+        final CountDownLatch subscribed = new CountDownLatch(1);
+        final CountDownLatch over = new CountDownLatch(1);
+        final List<Integer> read = new CopyOnWriteArrayList<>();
+        volatile Flow.Subscription subscription;
+
+        @Override
+        public void onSubscribe(Flow.Subscription given) {
+            subscription = given;
+            subscribed.countDown();
+        }
+
+        @Override
+        public void onNext(Integer number) {
+            read.add(number);
+        }
+
+        @Override
+        public void onError(Throwable error) {
+            over.countDown();
+        }
+
+        @Override
+        public void onComplete() {
+            over.countDown();
+        }
+    }
+}
