@@ -8,12 +8,14 @@ import java.net.ServerSocket;
 import java.net.Socket;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.atomic.AtomicInteger;
 
 /** Passes bytes on between a process and an engine, until it is cut, or goes dead without a word. */
 final class Cable implements AutoCloseable {
     private final ServerSocket server;
     private final String host;
     private final int port;
+    private final AtomicInteger connected = new AtomicInteger();
     private final Set<Line> lines = ConcurrentHashMap.newKeySet();
 
     /** Two sockets that are one connection. */
@@ -41,9 +43,9 @@ final class Cable implements AutoCloseable {
         return "127.0.0.1:" + server.getLocalPort();
     }
 
-    /** Connections there are now. */
-    int connections() {
-        return lines.size();
+    /** Connections there have been. */
+    int connected() {
+        return connected.get();
     }
 
     /** Ends every connection; new ones get through. */
@@ -73,6 +75,7 @@ final class Cable implements AutoCloseable {
             try {
                 Line line = new Line(near, new Socket(host, port));
                 lines.add(line);
+                connected.incrementAndGet();
                 start(() -> pass(line, line.near, line.far));
                 start(() -> pass(line, line.far, line.near));
             } catch (IOException refused) {

@@ -7,13 +7,13 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.aimatrix.engine.Agent;
 import com.aimatrix.engine.AmxEngine;
-import com.aimatrix.engine.AmxEngineBuilder;
 import com.aimatrix.engine.Context;
 import com.aimatrix.engine.Events;
 import com.aimatrix.engine.Handler;
 import com.aimatrix.engine.Memory;
 import com.aimatrix.engine.MessageOptions;
 import com.aimatrix.engine.errors.AmxException;
+import com.aimatrix.engine.testing.EmbeddedEngine;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashSet;
@@ -41,10 +41,7 @@ import org.junit.jupiter.api.Timeout;
 /** Engines that die, leave, fall silent; handlers that block; readers that dawdle. */
 @Timeout(180)
 class FaultsTest {
-    /** Short times, so that silence is noticed in a second. */
-    private static final String BRISK = "links: {heartbeat_interval: 500ms, resume_window: 30s}\n";
-
-    private final List<AutoCloseable> open = new ArrayList<>();
+    private final Session session = new Session();
 
     /** What the handlers of a test share with it: agents are of static classes. */
     private static volatile Gate gate;
@@ -65,35 +62,11 @@ class FaultsTest {
     @AfterEach
     void close() throws Exception {
         gate.go.release(1_000_000);
-        for (int index = open.size() - 1; index >= 0; index--) {
-            open.get(index).close();
-        }
+        session.close();
     }
 
-    private Engine engine(String settings) throws Exception {
-        Engine engine = Engine.started(settings);
-        open.add(engine);
-        return engine;
-    }
-
-    private AmxEngine connected(String address, Object... agents) {
-        AmxEngineBuilder builder = AmxEngine.builder().withAddress(address);
-        for (Object agent : agents) {
-            builder.withAgent(agent);
-        }
-        return started(builder);
-    }
-
-    private AmxEngine started(AmxEngineBuilder builder) {
-        AmxEngine engine = builder.build().start();
-        open.add(() -> engine.stop(Duration.ZERO));
-        return engine;
-    }
-
-    private Cable cable(Engine engine) throws Exception {
-        Cable cable = new Cable(engine.address);
-        open.add(cable);
-        return cable;
+    private EmbeddedEngine brisk() {
+        return session.engine(EmbeddedEngine.builder().config("links", Session.BRISK));
     }
 
     /** Counts each text once. */
@@ -172,15 +145,16 @@ class FaultsTest {
 
     @Test
     void a_lost_connection_is_taken_up_again_and_handlers_never_notice() throws Exception {
-        Engine engine = engine("");
-        Cable cable = cable(engine);
-        connected(cable.address(), Patient.class);
+        EmbeddedEngine engine = session.engine();
+        Cable cable = session.add(new Cable(engine.address()));
+        session.connected(cable.address(), Patient.class);
         CompletableFuture<String> asked =
-                connected(engine.address).requestAsync("Patient", null, String.class, new MessageOptions());
+                session.connected(engine.address()).requestAsync("Patient", null, String.class, new MessageOptions());
         until(() -> gate.runs.get() == 1, "the handler runs");
-        for (int cut = 0; cut < 3; cut++) {
+        for (int cut = 1; cut <= 3; cut++) {
+            int before = cut;
             cable.cut();
-            until(() -> cable.connections() == 1, "another connection");
+            until(() -> cable.connected() == before + 1, "another connection");
         }
         gate.go.release();
         assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
@@ -191,13 +165,17 @@ class FaultsTest {
     void an_engine_killed_again_and_again_loses_nothing_it_acknowledged_and_counts_nothing_twice() throws Exception {
         long seed = new Random().nextLong();
         Random random = new Random(seed);
-        Engine engine = engine("limits: {mailbox_capacity: 5000}\ndelivery: {redelivery_attempts: 50}\n");
-        connected(engine.address, Ledger.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine =
+                session.engine(
+                        EmbeddedEngine.builder()
+                                .config("limits", Map.of("mailbox_capacity", 5000))
+                                .config("delivery", Map.of("redelivery_attempts", 50)));
+        AmxEngine worker = session.connected(engine.address(), Ledger.class);
+        AmxEngine client = session.connected(engine.address());
         Set<String> acknowledged = ConcurrentHashMap.newKeySet();
         AtomicBoolean enough = new AtomicBoolean();
         ExecutorService threads = Executors.newCachedThreadPool();
-        open.add(threads::shutdownNow);
+        session.add(threads::shutdownNow);
         List<CompletableFuture<Void>> senders = new ArrayList<>();
         for (int number = 0; number < 8; number++) {
             int mine = number;
@@ -218,12 +196,13 @@ class FaultsTest {
             until(() -> acknowledged.size() > before + 50, "acknowledgements, seed " + seed);
             Thread.sleep(random.nextInt(300));
             engine.kill();
-            engine.run();
+            engine.restart();
         }
         enough.set(true);
         for (CompletableFuture<Void> sender : senders) {
             sender.get(120, TimeUnit.SECONDS);
         }
+        until(() -> worker.connected() && client.connected(), "links to the last engine");
         Set<String> held = new HashSet<>();
         until(
                 () -> {
@@ -238,9 +217,9 @@ class FaultsTest {
 
     @Test
     void calls_that_can_be_recognised_are_repeated_and_others_fail_and_subscriptions_are_renewed() throws Exception {
-        Engine engine = engine(BRISK);
-        connected(engine.address, Ledger.class, Patient.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = brisk();
+        // It calls what it hosts: that is there again when its calls are.
+        AmxEngine client = session.connected(engine.address(), Ledger.class, Patient.class);
         assertEquals(1, client.request("Ledger", "a"));
         Events events = client.subscribe("news", "");
         CompletableFuture<String> unknown = client.requestAsync("Patient", null, String.class, new MessageOptions());
@@ -248,7 +227,7 @@ class FaultsTest {
         engine.kill();
         CompletableFuture<Integer> known =
                 client.requestAsync("Ledger", "b", Integer.class, new MessageOptions().idempotencyKey("once"));
-        engine.run();
+        engine.restart();
         assertEquals(2, known.get(60, TimeUnit.SECONDS));
         Exception failed = assertThrows(Exception.class, () -> unknown.get(60, TimeUnit.SECONDS));
         assertEquals("ENGINE_RESTARTED", ((AmxException) failed.getCause()).reason());
@@ -258,28 +237,26 @@ class FaultsTest {
 
     @Test
     void an_engine_that_leaves_lets_handlers_end_and_is_found_again() throws Exception {
-        Engine engine = engine(BRISK);
-        AmxEngine worker = connected(engine.address, Patient.class, Ledger.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = brisk();
+        AmxEngine client = session.connected(engine.address(), Patient.class, Ledger.class);
         CompletableFuture<String> asked = client.requestAsync("Patient", null, String.class, new MessageOptions());
         until(() -> gate.runs.get() == 1, "the handler runs");
-        engine.terminate();
+        CompletableFuture<Integer> left = CompletableFuture.supplyAsync(engine::stop);
         gate.go.release();
         assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
-        engine.await();
+        assertEquals(0, left.get(60, TimeUnit.SECONDS));
         CompletableFuture<Integer> meanwhile =
                 client.requestAsync("Ledger", "a", Integer.class, new MessageOptions().idempotencyKey("meanwhile"));
-        engine.run();
+        engine.restart();
         assertEquals(1, meanwhile.get(60, TimeUnit.SECONDS));
-        assertTrue(worker.started());
     }
 
     @Test
     void a_connection_that_goes_dead_without_a_word_is_noticed_and_taken_up_again() throws Exception {
-        Engine engine = engine(BRISK);
-        Cable cable = cable(engine);
-        connected(cable.address(), Patient.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = brisk();
+        Cable cable = session.add(new Cable(engine.address()));
+        session.connected(cable.address(), Patient.class);
+        AmxEngine client = session.connected(engine.address());
         CompletableFuture<String> asked = client.requestAsync("Patient", null, String.class, new MessageOptions());
         until(() -> gate.runs.get() == 1, "the handler runs");
         cable.deaden();
@@ -290,11 +267,11 @@ class FaultsTest {
 
     @Test
     void handlers_that_block_do_not_stop_the_link() throws Exception {
-        Engine engine = engine(BRISK);
-        AmxEngine worker = started(
-                AmxEngine.builder().withAddress(engine.address).withConcurrency(8)
+        EmbeddedEngine engine = brisk();
+        AmxEngine worker = session.started(
+                AmxEngine.builder().withAddress(engine.address()).withConcurrency(8)
                         .withAgent(Patient.class).withAgent(Ledger.class));
-        AmxEngine client = connected(engine.address);
+        AmxEngine client = session.connected(engine.address());
         List<CompletableFuture<String>> asked = new ArrayList<>();
         for (int key = 0; key < 7; key++) {
             asked.add(client.requestAsync("Patient/" + key, null, String.class, new MessageOptions()));
@@ -317,9 +294,9 @@ class FaultsTest {
 
     @Test
     void handlers_that_block_in_calls_are_answered() throws Exception {
-        Engine engine = engine("");
-        connected(engine.address, Caller.class, Ledger.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = session.engine();
+        session.connected(engine.address(), Caller.class, Ledger.class);
+        AmxEngine client = session.connected(engine.address());
         List<CompletableFuture<Integer>> asked = new ArrayList<>();
         for (int key = 0; key < 100; key++) {
             asked.add(client.requestAsync("Caller/" + key, "k" + key, Integer.class, new MessageOptions()));
@@ -331,9 +308,9 @@ class FaultsTest {
 
     @Test
     void no_more_handlers_run_at_a_time_than_there_is_credit_for_and_the_others_wait_at_the_engine() throws Exception {
-        Engine engine = engine("");
-        started(AmxEngine.builder().withAddress(engine.address).withConcurrency(4).withAgent(Patient.class));
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = session.engine();
+        session.started(AmxEngine.builder().withAddress(engine.address()).withConcurrency(4).withAgent(Patient.class));
+        AmxEngine client = session.connected(engine.address());
         List<CompletableFuture<String>> asked = new ArrayList<>();
         for (int key = 0; key < 50; key++) {
             asked.add(client.requestAsync("Patient/" + key, null, String.class, new MessageOptions()));
@@ -348,10 +325,10 @@ class FaultsTest {
 
     @Test
     void a_stream_flows_no_faster_than_it_is_read_over_a_connection_that_is_cut() throws Exception {
-        Engine engine = engine("");
-        Cable cable = cable(engine);
-        connected(cable.address(), Fountain.class);
-        AmxEngine client = connected(engine.address);
+        EmbeddedEngine engine = session.engine();
+        Cable cable = session.add(new Cable(engine.address()));
+        session.connected(cable.address(), Fountain.class);
+        AmxEngine client = session.connected(engine.address());
         Reader reader = new Reader();
         client.stream("Fountain", 5000, Integer.class, new MessageOptions().timeout(Duration.ofMinutes(2)))
                 .subscribe(reader);
