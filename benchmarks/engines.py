@@ -1,7 +1,8 @@
 """What a second engine process adds: requests to agents that the engines host themselves, from a cheap generator.
 
-The generator writes frames that were made before and counts replies by their length, so that on two cores nearly all
-is left to the engines. `--workers 1` and `--workers 2` are loaded in turns, several times each.
+The generator writes frames that were made before, over sockets of its own (see `raw_link`), and counts replies by their
+length, so that on two cores nearly all is left to the engines. `--workers 1` and `--workers 2` are loaded in turns,
+several times each.
 """
 
 from __future__ import annotations
@@ -15,10 +16,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
-
-import grpc
-import grpc.aio
 
 from amx import wire
 from amx.v1 import link_pb2
@@ -27,6 +24,7 @@ from amx_engine._transport import METHOD
 from benchmarks import child
 from benchmarks.load import Figures, payloads
 from benchmarks.processes import Process
+from benchmarks.raw_link import RawLink
 
 AGENTS = """
 from amx_engine import Agent, Message, handler
@@ -48,12 +46,15 @@ class Generator:
     """Requests to one engine over one link; as many in flight as may be."""
 
     def __init__(self, address: str, number: int, engines: int) -> None:
-        self._channel = grpc.aio.insecure_channel(address)
-        self._call: Any = self._channel.stream_stream(METHOD)()
+        self._path = address.removeprefix("unix:")
         self._number = number
         keys = [str(key) for key in range(10_000) if owner_of("default", "Echo", str(key), engines) == number]
         self._frames = self._made(keys[:INSTANCES])
+        self._link: RawLink
         self._seq = self._ack = 0
+        self._turn = 0
+        self._reply = 0  # bytes of one reply in a frame: all are equally long
+        self._waiting = 0
         self.done = 0
 
     def _made(self, keys: list[str]) -> list[bytes]:
@@ -70,6 +71,7 @@ class Generator:
 
     async def run(self) -> None:
         """Until it is cancelled. Raises RuntimeError if the engine refuses the link or ends it."""
+        self._link = await RawLink.open(self._path, METHOD, self._heard)
         hello = link_pb2.Hello(
             link_id=f"generator-{self._number}",
             protocol_min=1,
@@ -78,55 +80,43 @@ class Generator:
             engines_known=True,
         )
         frame = link_pb2.LinkFrame(items=[link_pb2.LinkItem(hello=hello)])
-        await self._call.write(frame.SerializeToString())
-        welcome = link_pb2.LinkFrame.FromString(await self._call.read())
-        if not welcome.items[0].HasField("welcome"):
-            raise RuntimeError(str(welcome))
-        reply = await self._length_of_a_reply()
-        waiting = 0
-        turn = 0
-        while True:
-            while waiting + BATCH <= IN_FLIGHT:
-                await self._write(self._frames[turn])
-                turn = (turn + 1) % len(self._frames)
-                waiting += BATCH
-            answered = await self._read() // reply
-            waiting -= answered
+        self._link.send(frame.SerializeToString())
+        try:
+            await self._link.ended
+        finally:
+            self._link.close()
+
+    def _ask(self) -> None:
+        while self._waiting + BATCH <= IN_FLIGHT:
+            self._seq += 1
+            items = self._frames[self._turn]
+            self._link.send(items + b"\x10" + wire.varint(self._seq) + b"\x18" + wire.varint(self._ack))
+            self._turn = (self._turn + 1) % len(self._frames)
+            self._waiting += BATCH
+            if not self._reply:
+                return  # the first replies say how long one is
+
+    def _heard(self, data: memoryview) -> None:
+        """A frame with nothing but replies, or one of the few others."""
+        if self._reply and len(data) > _SMALL:
+            self._ack += 1
+            answered = len(data) // self._reply
+            self._waiting -= answered
             self.done += answered
+        else:
+            self._heard_first(link_pb2.LinkFrame.FromString(bytes(data)))
+        self._ask()
 
-    async def _length_of_a_reply(self) -> int:
-        """Bytes of one reply in a frame: all are equally long."""
-        await self._write(self._frames[0])
-        size = count = 0
-        while count < BATCH:
-            frame = link_pb2.LinkFrame.FromString(await self._call.read())
-            self._ack = frame.seq or self._ack
-            for item in frame.items:
-                if item.HasField("reply"):
-                    if not item.reply.HasField("result"):
-                        raise RuntimeError(str(item))
-                    count += 1
-                    size = item.ByteSize()
-        return size + len(wire.varint(size)) + 1
-
-    async def _write(self, items: bytes) -> None:
-        self._seq += 1
-        await self._call.write(items + b"\x10" + wire.varint(self._seq) + b"\x18" + wire.varint(self._ack))
-
-    async def _read(self) -> int:
-        """The length of the next frame with replies."""
-        while True:
-            data = await self._call.read()
-            if data is grpc.aio.EOF:
-                raise RuntimeError("the engine ended the link")
-            if len(data) > _SMALL:
-                self._ack += 1
-                return len(data)
-            self._ack = link_pb2.LinkFrame.FromString(data).seq or self._ack
-
-    async def close(self) -> None:
-        self._call.cancel()
-        await self._channel.close()
+    def _heard_first(self, frame: link_pb2.LinkFrame) -> None:
+        self._ack = frame.seq or self._ack
+        for item in frame.items:
+            if item.HasField("reply"):
+                if not item.reply.HasField("result"):
+                    raise RuntimeError(str(item))
+                self._reply = item.ByteSize() + len(wire.varint(item.ByteSize())) + 1
+                self._waiting -= 1
+            elif item.HasField("rejected"):
+                raise RuntimeError(str(item))
 
 
 @contextlib.asynccontextmanager
@@ -173,8 +163,6 @@ async def _rate(addresses: list[str], warmup_s: float, seconds: float) -> float:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-        for generator in generators:
-            await generator.close()
 
 
 async def measure(warmup_s: float, seconds: float) -> Figures:
