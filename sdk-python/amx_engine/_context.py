@@ -6,12 +6,14 @@ through `Calls`, which the client provides.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from contextvars import ContextVar, Token
 from datetime import timedelta
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, get_args
 
 from amx.v1 import agent_pb2, common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_engine._broadcast import BroadcastOutcome, Scope, make_broadcast
@@ -32,12 +34,14 @@ from amx_engine._services import NO_SERVICES, Content, Io, Services, not_lent
 from amx_engine._subscription import Subscription
 
 Missed = Literal["skip", "run_once", "run_all"]
+WaitReason = Literal["model", "tool", "file", "timer", "user"]
 
 _MISSED: dict[str, agent_pb2.MissedRuns] = {
     "skip": agent_pb2.MISSED_RUNS_SKIP,
     "run_once": agent_pb2.MISSED_RUNS_RUN_ONCE,
     "run_all": agent_pb2.MISSED_RUNS_RUN_ALL,
 }
+_WAIT_REASONS: tuple[str, ...] = get_args(WaitReason)
 
 
 class Calls(Protocol):
@@ -206,6 +210,28 @@ class Context:
                 raise not_lent("content")
             self._content = lend(self)
         return self._content
+
+    def waiting(self, reason: WaitReason, detail: str = "") -> AbstractContextManager[None]:
+        """Says why this instance does nothing while the block runs: `with context.waiting("user", "approval"): …`.
+
+        `amx instances`, the engine's metrics and its API show it, the first 200 characters of `detail` too. Calls,
+        `context.io` and `sleep` say so themselves. An engine in another process is not told.
+
+        Raises ValueError for a reason that is none.
+        """
+        if reason not in _WAIT_REASONS:
+            raise ValueError(f"a handler does not wait for {reason!r}; say one of {', '.join(_WAIT_REASONS)}")
+        lend = self._services.waiting
+        return nullcontext() if lend is None else lend(self, reason, detail[:200])
+
+    async def sleep(self, delay: timedelta | float) -> None:
+        """Goes on after `delay` (a number: seconds), during which the instance waits for a timer.
+
+        Nothing of it is stored: for minutes and days, send a message with a delay.
+        """
+        seconds = delay.total_seconds() if isinstance(delay, timedelta) else delay
+        with self.waiting("timer", f"{seconds:g} s"):
+            await asyncio.sleep(seconds)
 
     def send(
         self,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -83,12 +83,14 @@ class Services:
     """What the engine lends; each is optional.
 
     io, content: make what `context.io` and `context.content` are, once an invocation, when first asked for.
-    turns: whose turn it is among the handlers of this process.
+    turns: whose turn it is among the handlers of this process. waiting: an invocation waits for a reason, in words of
+    its own, while what this returns is entered.
     """
 
     io: Callable[[Context], Io] | None = None
     content: Callable[[Context], Content] | None = None
     turns: Turns | None = None
+    waiting: Callable[[Context, str, str], AbstractContextManager[None]] | None = None
 
 
 NO_SERVICES = Services()

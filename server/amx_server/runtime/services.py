@@ -15,10 +15,12 @@ from amx_engine._services import Services
 from amx_server.core.errors import AmxError, invalid
 from amx_server.inference.io import IoManager, Operation, Provider, Stream, Waiter
 from amx_server.memory.content import Chains, ContentStore
+from amx_server.runtime.scheduling.waits import WaitReason, Waits
 
 if TYPE_CHECKING:
     from amx_engine._context import Context
     from amx_server.runtime.engine import Engine
+    from amx_server.runtime.namespaces import Namespace
 
 
 def services(engine: Engine, namespace: str = "default") -> Services:
@@ -26,9 +28,29 @@ def services(engine: Engine, namespace: str = "default") -> Services:
     content = LentContent(engine.content)
     agents = engine.namespace(namespace).agents
     turns = engine.steps.of(namespace, lambda agent: agents[agent].share)
+    now = engine.clock.monotonic
     return Services(
-        io=partial(InvocationIo, engine.io, namespace, engine.clock.monotonic), content=lambda _: content, turns=turns
+        io=partial(InvocationIo, engine.io, namespace, now),
+        content=lambda _: content,
+        turns=turns,
+        waiting=partial(_waiting, engine.waits, engine.namespace(namespace), now),
     )
+
+
+@contextmanager
+def _waiting(
+    waits: Waits, namespace: Namespace, now: Callable[[], float], context: Context, reason: str, detail: str
+) -> Iterator[None]:
+    """The instance of an invocation waits for a reason while this is entered."""
+    instance = namespace.instance(context.agent, context.key)
+    if instance is None:  # the engine gave it up, and the handler has not noticed yet
+        yield
+        return
+    wait = waits.began(instance, WaitReason(reason), detail, now())
+    try:
+        yield
+    finally:
+        waits.ended(wait, now())
 
 
 class InvocationIo:
