@@ -2,6 +2,9 @@ package com.aimatrix.engine;
 
 import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.spec.AgentSpec;
+import com.aimatrix.engine.v1.Event;
+import com.aimatrix.engine.v1.Payload;
+import com.fasterxml.jackson.databind.JavaType;
 import java.util.function.Supplier;
 
 /** Annotated classes, compiled: for hosts other than {@link AmxEngine}, such as testing kits. */
@@ -47,5 +50,57 @@ public final class Agents {
      */
     public static <T> AgentSpec of(Class<T> type, Supplier<? extends T> maker, String prefix, Json json) {
         return new AgentCompiler(json, type, prefix).compile(maker == null ? Makers.constructor(type) : maker);
+    }
+
+    /**
+     * A message as {@link AmxEngine} would send it.
+     *
+     * @param json how values travel
+     * @param agent `name` or `name/key`
+     * @param content a Message, or anything with a JSON form
+     * @param options more to say
+     * @return as it travels
+     * @throws com.aimatrix.engine.errors.InvalidInputException INVALID_VALUE if the content has no JSON form
+     */
+    public static com.aimatrix.engine.v1.Message message(
+            Json json, String agent, Object content, MessageOptions options) {
+        return Wire.message(json, agent, content, options).build();
+    }
+
+    /**
+     * An event as {@link AmxEngine} would publish it.
+     *
+     * @param json how values travel
+     * @param topic such as `orders.eu.created`
+     * @param content anything with a JSON form
+     * @param options more to say
+     * @return as it travels
+     * @throws com.aimatrix.engine.errors.InvalidInputException INVALID_VALUE if the content has no JSON form
+     */
+    public static Event event(Json json, String topic, Object content, EventOptions options) {
+        return Wire.event(json, topic, content, options).build();
+    }
+
+    /**
+     * How long a call may take.
+     *
+     * @param options what was said
+     * @return milliseconds; 0: nothing was said of it
+     */
+    public static long timeoutMs(MessageOptions options) {
+        return options.timeoutMs;
+    }
+
+    /**
+     * What a reply or chunk holds, as {@link AmxEngine} would return it.
+     *
+     * @param json how values travel
+     * @param payload as it travelled
+     * @param type what it shall be; Object: whatever it is
+     * @return null: no value
+     * @throws com.aimatrix.engine.errors.InvalidInputException if it does not fit
+     */
+    public static Object reply(Json json, Payload payload, JavaType type) {
+        return Wire.reply(json, payload, type);
     }
 }
