@@ -154,6 +154,7 @@ class _ServerWire:
         self._context = context
         self._frames: asyncio.Queue[bytes | None] = asyncio.Queue()
         self._ending = asyncio.Event()
+        self._writing = asyncio.Lock()  # gRPC fails the call where two write at a time
         self._ended = asyncio.Event()
 
     @property
@@ -187,7 +188,8 @@ class _ServerWire:
         if self._ended.is_set():
             raise WireClosed("the SDK has ended the connection")
         try:
-            await self._context.write(data)
+            async with self._writing:
+                await self._context.write(data)
         except (grpc.RpcError, grpc.aio.UsageError, asyncio.InvalidStateError):
             raise WireClosed("the SDK has ended the connection") from None
 

@@ -56,13 +56,15 @@ class GrpcWire:
         self._channel = grpc.aio.insecure_channel(address, options=OPTIONS)
         metadata = (("authorization", f"Bearer {token}"),) if token else ()
         self._call: Any = self._channel.stream_stream(METHOD)(metadata=metadata)
+        self._writing = asyncio.Lock()  # gRPC fails the call where two write at a time
 
     async def send(self, frame: link_pb2.LinkFrame) -> None:
         await self.send_raw(frame.SerializeToString())
 
     async def send_raw(self, data: bytes) -> None:
         try:
-            await self._call.write(data)
+            async with self._writing:
+                await self._call.write(data)
         except (grpc.aio.AioRpcError, grpc.aio.UsageError, asyncio.InvalidStateError) as error:
             raise WireClosed(await self._reason(error)) from None
 

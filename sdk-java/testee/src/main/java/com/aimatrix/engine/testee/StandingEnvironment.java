@@ -2,15 +2,10 @@ package com.aimatrix.engine.testee;
 
 import com.aimatrix.engine.core.Environment;
 import java.util.Comparator;
-import java.util.Map;
 import java.util.TreeSet;
 import java.util.UUID;
-import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.ConcurrentLinkedQueue;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ExecutorService;
-import java.util.concurrent.Executors;
-import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.locks.LockSupport;
 
 /**
@@ -26,18 +21,9 @@ final class StandingEnvironment implements Environment {
     private final ConcurrentLinkedQueue<Runnable> queue = new ConcurrentLinkedQueue<>();
     private final TreeSet<Due> due =
             new TreeSet<>(Comparator.comparingDouble(Due::at).thenComparingLong(Due::sequence));
-    private final Map<Thread, Boolean> working = new ConcurrentHashMap<>();
-    private final ExecutorService pool =
-            Executors.newCachedThreadPool(
-                    task -> {
-                        Thread thread = new Thread(task, "handler");
-                        thread.setDaemon(true);
-                        return thread;
-                    });
+    private final InOrder handlers = new InOrder(() -> this.news.run());
     private double clock = 1_000_000;
     private long sequence;
-    private final ConcurrentLinkedQueue<Runnable> tasks = new ConcurrentLinkedQueue<>(); // that have no thread yet
-    private volatile boolean starting; // a thread is about to take one up
     private volatile Runnable news = () -> {};
 
     /** Calls back, on any thread, when there is something to do. */
@@ -45,26 +31,9 @@ final class StandingEnvironment implements Environment {
         news = callback;
     }
 
-    /** Runs handlers: one after the other, each until it ends or waits, so that every run is like the last. */
+    /** Runs handlers. */
     Executor handlers() {
-        return task -> {
-            tasks.add(task);
-            news.run();
-        };
-    }
-
-    private void start(Runnable task) {
-        starting = true;
-        pool.execute(
-                () -> {
-                    working.put(Thread.currentThread(), true);
-                    starting = false;
-                    try {
-                        task.run();
-                    } finally {
-                        working.remove(Thread.currentThread());
-                    }
-                });
+        return handlers;
     }
 
     @Override
@@ -123,43 +92,18 @@ final class StandingEnvironment implements Environment {
             if (next != null) {
                 next.run();
                 quiet = 0;
-            } else if (busy()) {
+            } else if (handlers.busy()) {
                 quiet = 0;
                 LockSupport.parkNanos(LOOK_NS);
             } else if (!queue.isEmpty()) {
                 quiet = 0;
-            } else if (!tasks.isEmpty()) {
-                start(tasks.poll());
+            } else if (handlers.startNext()) {
                 quiet = 0;
             } else {
                 quiet++;
                 Thread.yield();
             }
         }
-    }
-
-    /** Whether a handler computes, or is about to. One that waits, for a moment or a reply, does not. */
-    private boolean busy() {
-        if (starting) {
-            return true;
-        }
-        for (Thread thread : working.keySet()) {
-            switch (thread.getState()) {
-                case WAITING, TIMED_WAITING -> {
-                    // What it waits for may be there, though the thread was not awake yet to see it.
-                    if (thread.isInterrupted()
-                            || (LockSupport.getBlocker(thread) instanceof ForkJoinPool.ManagedBlocker future
-                                    && future.isReleasable())) {
-                        return true;
-                    }
-                }
-                case TERMINATED -> {}
-                default -> {
-                    return true;
-                }
-            }
-        }
-        return false;
     }
 
     /** Moves the clock from one due time to the next, and lets everything happen at each. */

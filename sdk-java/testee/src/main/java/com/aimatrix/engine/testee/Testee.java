@@ -9,7 +9,11 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
+import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
+import java.util.concurrent.TimeUnit;
+import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
 
 /**
@@ -17,6 +21,8 @@ import java.util.function.Function;
  * languages on this JVM share; the fixtures are their own.
  */
 public final class Testee {
+    private static final long SHORT_START_MS = 1000;
+
     private static volatile AmxEngine engine;
     private static volatile Map<String, AgentSpec> fixtures;
     private static volatile String prefix = "";
@@ -63,10 +69,24 @@ public final class Testee {
             engine = builder.withConnector(lines, environment).withExecutor(threads).build();
             lines.serve(engine);
         } else {
-            threads = task -> new Thread(task, "outside").start();
-            engine = builder.withAddress(connect).build();
-            engine.runForever();
+            threads = InOrder.threads();
+            engine = builder.withAddress(connect).withExecutor(threads).build();
+            CompletableFuture<Void> started = new CompletableFuture<>();
+            Runtime.getRuntime().addShutdownHook(new Thread(() -> leave(started), "stop"));
+            engine.start();
+            started.complete(null);
+            engine.closed().join();
         }
+    }
+
+    private static void leave(CompletableFuture<Void> started) {
+        try {
+            started.get(SHORT_START_MS, TimeUnit.MILLISECONDS);
+        } catch (InterruptedException | ExecutionException | TimeoutException error) {
+            // there is no Welcome: nothing was taken on, either
+        }
+        engine.stop();
+        Runtime.getRuntime().halt(0); // a polite stop is no failure
     }
 
     /**
