@@ -69,10 +69,10 @@ sdk-ts/node_modules/.ready: sdk-ts/package.json sdk-ts/package-lock.json
 	@npm --prefix sdk-ts ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-java: setup ## the Java SDK, in the making: build with every warning an error, tests
+java: setup ## the Java SDK, in the making: build with every warning an error, tests, documentation
 	@command -v mvn >/dev/null || { echo "The Java SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
-		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml package
+		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml verify
 
 kotlin: ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
 	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }

@@ -13,6 +13,9 @@ public record AgentReference(String name, String key, String handler) {
     /**
      * Checks and completes it.
      *
+     * @param name of the agent
+     * @param key of the instance
+     * @param handler empty: not chosen
      * @throws InvalidInputException if the name is empty
      */
     public AgentReference {

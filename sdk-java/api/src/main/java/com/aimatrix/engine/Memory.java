@@ -8,8 +8,9 @@ import java.lang.annotation.Target;
 
 /**
  * A field that an instance remembers. Of a Map, a List or a Set (the field has that type) each entry is a memory
- * of its own; anything else is one value, in a field that is not final, or a {@link MemoryValue}. What the
- * constructor puts there is the initial value. Changes are committed with the handler that made them, or undone.
+ * of its own; anything else is one value, in a field that is not final, or a
+ * {@link com.aimatrix.engine.memory.MemoryValue}. What the constructor puts there is the initial value. Changes are
+ * committed with the handler that made them, or undone.
  */
 @Documented
 @Retention(RetentionPolicy.RUNTIME)
