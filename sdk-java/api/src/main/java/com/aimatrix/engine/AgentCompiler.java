@@ -53,6 +53,7 @@ import java.util.concurrent.ConcurrentMap;
 import java.util.concurrent.Flow;
 import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 import java.util.regex.Pattern;
 import java.util.stream.BaseStream;
 import java.util.stream.Stream;
@@ -64,6 +65,19 @@ final class AgentCompiler {
             Pattern.compile("\\d+\\.\\d+\\.\\d+(?:-[0-9A-Za-z.-]+)?(?:\\+[0-9A-Za-z.-]+)?");
     private static final Pattern PERMISSION = Pattern.compile("[A-Za-z0-9_.*-]+(?::[A-Za-z0-9_.*-]+)*");
 
+    private static final MethodHandle BEHIND;
+
+    static {
+        try {
+            BEHIND =
+                    MethodHandles.lookup()
+                            .findVirtual(
+                                    UnaryOperator.class, "apply", MethodType.methodType(Object.class, Object.class));
+        } catch (ReflectiveOperationException error) {
+            throw new ExceptionInInitializerError(error);
+        }
+    }
+
     private final Json json;
     private final Class<?> type;
     private final String prefix;
@@ -73,6 +87,7 @@ final class AgentCompiler {
     private final List<String> defaults = new ArrayList<>();
     private final List<String> asked = new ArrayList<>();
     private final Dialect dialect; // null: it is Java
+    private UnaryOperator<Object> behind; // from what is made to the object of the class; null: it is that
 
     /** A method, as it is described and called. handle: (Object[]) -> Object, the first is the object. */
     private record Shape(
@@ -88,6 +103,12 @@ final class AgentCompiler {
         this.prefix = prefix;
         this.where = type.getSimpleName();
         this.dialect = Dialects.of(type);
+    }
+
+    /** What is made is, or may be, another object that stands before the one of the class. */
+    AgentCompiler behind(UnaryOperator<Object> proxied) {
+        behind = proxied;
+        return this;
     }
 
     AgentSpec compile(Supplier<?> maker) {
@@ -121,7 +142,7 @@ final class AgentCompiler {
                     sample = objects.get();
                     maker = firstOf(sample, objects);
                 }
-                memories.add(delegate(field, sample));
+                memories.add(delegate(field, behind == null ? sample : behind.apply(sample)));
             }
             if (capability != null) {
                 field.setAccessible(true);
@@ -143,7 +164,7 @@ final class AgentCompiler {
             throw new DefinitionException(where + " has no handlers; annotate a method with @Handler");
         }
         definition.setDefaultHandler(defaultHandler());
-        return new CompiledAgent(definition.build(), Map.copyOf(handlers), memories, capabilities, maker);
+        return new CompiledAgent(definition.build(), Map.copyOf(handlers), memories, capabilities, maker, behind);
     }
 
     // --- the class ---------------------------------------------------------------------------------------------------
@@ -550,6 +571,11 @@ final class AgentCompiler {
         try {
             MethodHandle handle = MethodHandles.lookup().unreflect(method);
             int count = handle.type().parameterCount();
+            if (behind != null && (method.getModifiers() & (Modifier.PRIVATE | Modifier.FINAL)) != 0) {
+                // No proxy overrides it: called on one, it would find the fields of the proxy.
+                handle = MethodHandles.filterArguments(handle, 0, BEHIND.bindTo(behind).asType(
+                        MethodType.methodType(handle.type().parameterType(0), Object.class)));
+            }
             return handle.asType(handle.type().generic()).asSpreader(Object[].class, count);
         } catch (IllegalAccessException error) {
             throw Makers.notOpen(type);

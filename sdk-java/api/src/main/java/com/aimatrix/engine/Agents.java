@@ -6,6 +6,7 @@ import com.aimatrix.engine.v1.Event;
 import com.aimatrix.engine.v1.Payload;
 import com.fasterxml.jackson.databind.JavaType;
 import java.util.function.Supplier;
+import java.util.function.UnaryOperator;
 
 /** Annotated classes, compiled: for hosts other than {@link AmxEngine}, such as testing kits. */
 public final class Agents {
@@ -50,6 +51,24 @@ public final class Agents {
      */
     public static <T> AgentSpec of(Class<T> type, Supplier<? extends T> maker, String prefix, Json json) {
         return new AgentCompiler(json, type, prefix).compile(maker == null ? Makers.constructor(type) : maker);
+    }
+
+    /**
+     * A class whose objects somebody else makes, and wraps into proxies that extend it: a container with interception.
+     * Handlers are called on the proxy, unless they are private or final; memories and capabilities are fields of the
+     * object behind it.
+     *
+     * @param <T> the class
+     * @param type with Agent, MessageRouter or PerformanceMonitor
+     * @param maker called once for each instance key; each object is another one
+     * @param behind from what `maker` made to the object of the class; itself if it is no proxy
+     * @param json how values travel
+     * @return compiled
+     * @throws com.aimatrix.engine.errors.DefinitionException naming the culprit and the cure
+     */
+    public static <T> AgentSpec proxied(
+            Class<T> type, Supplier<? extends T> maker, UnaryOperator<Object> behind, Json json) {
+        return new AgentCompiler(json, type, "").behind(behind).compile(maker);
     }
 
     /**

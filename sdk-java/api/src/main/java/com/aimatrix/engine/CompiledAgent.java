@@ -22,6 +22,7 @@ final class CompiledAgent implements AgentSpec {
     private final List<MemoryField> memories;
     private final List<Field> capabilities;
     private final Supplier<?> maker;
+    private final UnaryOperator<Object> behind;
     private final Map<Field, Object> shared = new HashMap<>(); // guarded by itself
 
     /**
@@ -39,7 +40,7 @@ final class CompiledAgent implements AgentSpec {
         }
     }
 
-    /** One instance: the application's object and its memories. */
+    /** One instance: the application's object, or the proxy before it, and its memories. */
     record Instance(Object self, InstanceMemories memory) implements AgentInstance {}
 
     CompiledAgent(
@@ -47,12 +48,14 @@ final class CompiledAgent implements AgentSpec {
             Map<String, HandlerSpec> handlers,
             List<MemoryField> memories,
             List<Field> capabilities,
-            Supplier<?> maker) {
+            Supplier<?> maker,
+            UnaryOperator<Object> behind) {
         this.definition = definition;
         this.handlers = handlers;
         this.memories = memories;
         this.capabilities = capabilities;
         this.maker = maker;
+        this.behind = behind == null ? UnaryOperator.identity() : behind;
     }
 
     @Override
@@ -67,12 +70,13 @@ final class CompiledAgent implements AgentSpec {
 
     @Override
     public AgentInstance createInstance(String key, DoubleSupplier now) {
-        Object self = maker.get();
+        Object made = maker.get();
+        Object self = behind.apply(made);
         for (Field field : capabilities) {
             share(field, self);
         }
         if (memories.isEmpty()) {
-            return new Instance(self, null);
+            return new Instance(made, null);
         }
         InstanceMemories memory = new InstanceMemories(now);
         for (MemoryField one : memories) {
@@ -84,7 +88,7 @@ final class CompiledAgent implements AgentSpec {
                 set(field, self, one.bound().apply(attached));
             }
         }
-        return new Instance(self, memory);
+        return new Instance(made, memory);
     }
 
     /** The first instance's value is everybody's; what another one was constructed with is closed. */
