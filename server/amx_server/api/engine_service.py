@@ -268,7 +268,7 @@ class EngineService:
             payload = await sink.future
         except asyncio.CancelledError:
             if sink.invocation is not None:
-                self._engine.dispatcher.caller_left(sink.invocation)
+                self._engine.interruptions.caller_left(sink.invocation)
             raise
         response = engine_pb2.RequestResponse()
         response.result.CopyFrom(payload)
@@ -311,7 +311,7 @@ class EngineService:
         finally:
             sink.open = False
             if not ended and sink.invocation is not None:
-                dispatcher.caller_left(sink.invocation)
+                self._engine.interruptions.caller_left(sink.invocation)
 
     async def publish(self, request: engine_pb2.PublishRequest, identity: Identity, context: Context) -> ProtoMessage:
         event = request.event
@@ -454,7 +454,7 @@ class EngineService:
             await self._engine.queries.invocation(namespace, request.message_id)  # raises if it is not known
             return engine_pb2.CancelInvocationResponse(cancelled=False)
         reason = request.reason or f"cancelled by {identity.subject}"
-        return engine_pb2.CancelInvocationResponse(cancelled=self._engine.dispatcher.cancel(inv, reason))
+        return engine_pb2.CancelInvocationResponse(cancelled=self._engine.interruptions.cancel(inv, reason))
 
     async def wait_invocation(
         self, request: engine_pb2.WaitInvocationRequest, identity: Identity, context: Context

@@ -1,7 +1,7 @@
-"""The way of a message once it is accepted: queued, invoked, settled, answered; cancelled, overdue, redelivered.
+"""The way of a message once it is accepted: queued, invoked, settled, answered, or tried again.
 
 How it comes in is in `acceptance`, where its instance lives in `placement`, what a handler's effects mean in
-`effects`; events take their short cut in `events`.
+`effects`, what ends it from outside in `interruptions`; events take their short cut in `events`.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from amx_server.telemetry.metrics import EngineCounters
 if TYPE_CHECKING:
     from amx_server.runtime.effects import EffectsStage
     from amx_server.runtime.events import Events
+    from amx_server.runtime.interruptions import Interruptions
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.monitors import Monitors
     from amx_server.runtime.scheduling.supervision import Supervision
@@ -55,6 +56,7 @@ class Dispatcher:
     effects: EffectsStage
     events: Events
     supervision: Supervision
+    interruptions: Interruptions
 
     def __init__(
         self,
@@ -93,7 +95,7 @@ class Dispatcher:
         instance = inv.instance
         agent = instance.agent
         if not inv.seq and not agent.restored and (agent.active is None or not agent.active.hosts):
-            self._refuse(inv, no_worker(agent))  # a worker was there when it came
+            self.turn_away(inv, no_worker(agent))  # a worker was there when it came
             return
         if agent.instances.get(instance.key) is not instance:
             # It hibernated while the message waited for its time.
@@ -103,7 +105,7 @@ class Dispatcher:
                 if inv.seq:
                     self._timers.at(self._now() + 1.0, partial(self.enqueue, inv))
                 else:
-                    self._refuse(inv, error)
+                    self.turn_away(inv, error)
                 return
         self.run_or_queue(inv, instance, self._now())
 
@@ -147,7 +149,7 @@ class Dispatcher:
                 self.check_room(instance)
                 quota.enqueue()
             except AmxError as error:
-                self._refuse(inv, error)
+                self.turn_away(inv, error)
                 return
         if not inv.plain:
             # A message is part of the frame it came with, and would keep all of it in memory while it waits.
@@ -162,7 +164,8 @@ class Dispatcher:
         elif inv.concurrent or (instance.running is None and not instance.delivering):
             self.advance(instance)
 
-    def _refuse(self, inv: Invocation, error: AmxError) -> None:
+    def turn_away(self, inv: Invocation, error: AmxError) -> None:
+        """Ends a message that is in no mailbox and has not run: whoever waits for it gets `error`."""
         sink = inv.sink
         self.end(inv)
         if sink is not None:
@@ -243,7 +246,7 @@ class Dispatcher:
                 inv, now + refusal.retry_delay_ms / 1000, now, f"the open circuit of {inv.handler.name}"
             )
         else:
-            self._refuse(inv, refusal)
+            self.turn_away(inv, refusal)
 
     def _wait_for_link(self, instance: Instance, priority: int, now: float) -> None:
         """Lines the instance up for a link with room: its turn comes in `serve`."""
@@ -331,7 +334,7 @@ class Dispatcher:
         elif not deadline:
             deadline = now + self._config.delivery.attempt_timeout
         if deadline != inv.deadline or inv.expires_at or inv.token is None:
-            self._watch(inv, deadline)
+            self.watch(inv, deadline)
         timeout_ms = int((deadline - now) * 1000) if deadline - now > 0.001 else 1
         inv.window = self._stream_window
         memory = instance.memory
@@ -358,7 +361,8 @@ class Dispatcher:
                 memory.image(instance.agent.memories, self._clock.now_ms(), invoke.memory)
                 instance.link_version = version
 
-    def _watch(self, inv: Invocation, at: float) -> None:
+    def watch(self, inv: Invocation, at: float) -> None:
+        """The time of the invocation is up at `at`, monotonic seconds, whatever was said before."""
         if inv.token is not None:
             self.deadlines.discard(inv, inv.token)
         inv.token = self.deadlines.add(inv, at)
@@ -387,8 +391,8 @@ class Dispatcher:
             if outcome == "result":
                 self.counters.dropped_completions += 1
             instance.link_version = -1
-            self._settled(inv)
-            self._free(inv, link)
+            self.settled(inv)
+            self.free(inv, link)
         elif outcome == "result":
             breaker = inv.handler.breaker
             if breaker is not None and breaker.failures:
@@ -398,14 +402,14 @@ class Dispatcher:
             else:
                 now = self._now()
                 self._succeed(inv, complete.result, now)
-                self._free(inv, link, now)
+                self.free(inv, link, now)
         elif outcome == "failure":
-            self._attempt_failed(inv, complete.failure, link)
+            self.attempt_failed(inv, complete.failure, link)
         else:
             failure = common_pb2.Failure(
                 code=errors.INTERNAL, reason="PROTOCOL_VIOLATION", message="the SDK completed without an outcome"
             )
-            self._attempt_failed(inv, failure, link)
+            self.attempt_failed(inv, failure, link)
 
     def complete_plain(self, link: LinkSession, id: int, attempt: int, epoch: int, payload: bytes) -> None:
         """Takes a result without effects, as `complete` does; payload: a Payload."""
@@ -434,9 +438,9 @@ class Dispatcher:
         sink: BytesSink = inv.sink  # type: ignore[assignment]  # a plain one has such a sink, until it is done
         self.end(inv)
         sink.result_bytes(payload)
-        self._free(inv, link, now)
+        self.free(inv, link, now)
 
-    def _free(self, inv: Invocation, link: LinkSession | None, now: float = 0.0) -> None:
+    def free(self, inv: Invocation, link: LinkSession | None, now: float = 0.0) -> None:
         """The instance may run its next message, the link the next instance."""
         instance = inv.instance
         instance.last_active = now or self._now()
@@ -454,7 +458,8 @@ class Dispatcher:
         if link is not None and link.starved:
             self.serve(link)
 
-    def _settled(self, inv: Invocation) -> None:
+    def settled(self, inv: Invocation) -> None:
+        """No time limit holds for the invocation any more."""
         if inv.token is not None:
             self.deadlines.discard(inv, inv.token)
             inv.token = None
@@ -480,12 +485,12 @@ class Dispatcher:
 
     def _succeed(self, inv: Invocation, payload: common_pb2.Payload, now: float = 0.0) -> None:
         sink = inv.sink
-        self._record(inv, payload, None, now)
+        self.record(inv, payload, None, now)
         self.end(inv)
         if sink is not None:
             sink.result(payload)
 
-    def _record(
+    def record(
         self,
         inv: Invocation,
         payload: common_pb2.Payload | None,
@@ -508,7 +513,7 @@ class Dispatcher:
             if not self.effects.address(
                 link.identity, inv.instance, kept.effects, partial(self._addressed, inv, kept, link)
             ):
-                self._settled(inv)
+                self.settled(inv)
                 if link.starved:
                     self.serve(link)
                 return
@@ -522,7 +527,7 @@ class Dispatcher:
             self._store_outcome(inv, complete, link)
         else:
             inv.instance.link_version = -1
-            self._attempt_failed(inv, failure, link)
+            self.attempt_failed(inv, failure, link)
 
     def _store_outcome(self, inv: Invocation, complete: link_pb2.Complete, link: LinkSession) -> None:
         instance = inv.instance
@@ -536,7 +541,7 @@ class Dispatcher:
                 after = self.effects.stage(link.identity, instance, complete.effects, commit, message_id)
             except AmxError as error:
                 instance.link_version = -1
-                self._attempt_failed(inv, error.to_failure(), link)
+                self.attempt_failed(inv, error.to_failure(), link)
                 return
             if instance.memory is not None and complete.effects.memory:
                 instance.link_version = -1 if complete.memory_dropped else instance.memory.version
@@ -550,12 +555,12 @@ class Dispatcher:
             if after is not None:
                 after()
             self._succeed(inv, complete.result)
-            self._free(inv, link)
+            self.free(inv, link)
             return
         payload = common_pb2.Payload()
         payload.CopyFrom(complete.result)
         commit.done = partial(self._committed, inv, payload, after, link)
-        self._settled(inv)
+        self.settled(inv)
         self._store.submit(commit)
         # The slot on the link is free; the instance stays taken until the commit is on disk.
         inv.link = link
@@ -589,7 +594,7 @@ class Dispatcher:
             if inv.seq:
                 instance.agent.namespace.quota.store(-inv.message.ByteSize())
             self._succeed(inv, payload)
-            self._free(inv, link)
+            self.free(inv, link)
             return
         # Nothing of it happened. What was applied in memory is void: read it again from the store.
         self._placement.void_memory(instance)
@@ -606,17 +611,17 @@ class Dispatcher:
             inv.attempt -= 1
             if inv.deadline:
                 inv.token = self.deadlines.add(inv, inv.deadline)
-            self._free(inv, link)
+            self.free(inv, link)
             self._timers.at(self._now() + 1.0, partial(self.enqueue, inv))
         else:
             sink = inv.sink
-            self._record(inv, None, failure)
+            self.record(inv, None, failure)
             self.end(inv)
             if sink is not None:
                 sink.fail(failure)
-            self._free(inv, link)
+            self.free(inv, link)
 
-    def _attempt_failed(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
+    def attempt_failed(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
         """Another attempt, or the end. `failure` may be part of a frame: it is copied where it is kept."""
         instance = inv.instance
         reason = failure.reason
@@ -635,7 +640,7 @@ class Dispatcher:
             failure.source = f"{instance.address}#{inv.handler.name}"
         breaker = inv.handler.breaker
         if breaker is not None:
-            if failure.code in _NOT_THE_HANDLERS_FAULT or self._answers_for_itself(inv):
+            if failure.code in _NOT_THE_HANDLERS_FAULT or self.answers_for_itself(inv):
                 breaker.abandoned()
             elif breaker.failed(now):
                 log.warning(
@@ -658,16 +663,17 @@ class Dispatcher:
                 commit = Commit(done=_nothing)
                 commit.retry += ((inv.seq, inv.attempt, self._clock.now_ms() + delay_ms, reply.SerializeToString()),)
                 self._store.submit(commit)
-            self._settled(inv)
+            self.settled(inv)
             if inv.deadline:
                 inv.token = self.deadlines.add(inv, inv.deadline)
             self._enqueue_later(inv, now + delay_ms / 1000, now, f"another attempt at {inv.handler.name}")
-            self._free(inv, link)
+            self.free(inv, link)
             return
-        self._fail_for_good(inv, kept, link)
+        self.fail_for_good(inv, kept, link)
 
-    def _fail_for_good(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
-        self._record(inv, None, failure)
+    def fail_for_good(self, inv: Invocation, failure: common_pb2.Failure, link: LinkSession | None) -> None:
+        """The last attempt has failed. link: where it ran, if its slot there is free now."""
+        self.record(inv, None, failure)
         sink = inv.sink
         if inv.seq:
             self.finish_stored(inv, MessageState.FAILED if sink is not None else MessageState.DEAD, failure)
@@ -676,9 +682,9 @@ class Dispatcher:
             sink.fail(failure)
         if failure.code not in _NOT_THE_HANDLERS_FAULT:
             self.supervision.failed(inv.instance, failure)
-        self._free(inv, link)
+        self.free(inv, link)
 
-    def _answers_for_itself(self, inv: Invocation) -> bool:
+    def answers_for_itself(self, inv: Invocation) -> bool:
         """Whether a failure is between the instance and its supervisor: others of its agent must not rest for it.
         A circuit breaker that the handler declares counts all the same.
         """
@@ -713,7 +719,7 @@ class Dispatcher:
             # The disk may be full: until it is written the message would run again after a restart.
             self._timers.at(self._now() + 1.0, partial(self._store.submit, commit))
 
-    # --- chunks, cancellation, deadlines, losses ---------------------------------------------------------------------
+    # --- chunks ------------------------------------------------------------------------------------------------------
 
     def chunk(self, link: LinkSession, id: int, payload: common_pb2.Payload) -> None:
         """Passes a part of a streamed reply on."""
@@ -727,7 +733,7 @@ class Dispatcher:
                 message=f"{inv.instance.address}#{inv.handler.name} sent more chunks than its reader allowed",
                 source="engine",
             )
-            self._stop(inv, failure)
+            self.interruptions.stop(inv, failure)
             return
         inv.window -= 1
         if inv.sink is not None and inv.streaming:
@@ -740,11 +746,7 @@ class Dispatcher:
         """Ends an invocation one of whose chunks cannot be passed on."""
         inv = link.running.get(id)
         if inv is not None and not inv.done:
-            self._stop(inv, error.to_failure())
-
-    def _stop(self, inv: Invocation, failure: common_pb2.Failure) -> None:
-        self._cancel_running(inv, failure.message)
-        self._answer_early(inv, failure, MessageState.FAILED if inv.sink is not None else MessageState.DEAD)
+            self.interruptions.stop(inv, error.to_failure())
 
     def grant_chunks(self, inv: Invocation, chunks: int) -> None:
         """The reader has taken chunks; the handler may send as many more."""
@@ -756,70 +758,7 @@ class Dispatcher:
         item.id = inv.id
         item.credit.chunks = chunks
 
-    def cancel(self, inv: Invocation, reason: str) -> bool:
-        """Cancels a message that has not ended. Its sink, if any, gets CANCELLED. Returns whether it had not ended."""
-        if inv.done or self._committing(inv):
-            return False
-        failure = common_pb2.Failure(
-            code=errors.CANCELLED, reason="CANCELLED", message=reason or "cancelled", source="engine"
-        )
-        self._cancel_running(inv, failure.message)
-        self._answer_early(inv, failure, MessageState.CANCELLED)
-        return True
-
-    @staticmethod
-    def _committing(inv: Invocation) -> bool:
-        return inv.link is not None and inv.link.running.get(inv.id) is not inv
-
-    def _cancel_running(self, inv: Invocation, reason: str) -> None:
-        link = inv.link
-        if link is not None and link.running.get(inv.id) is inv and not inv.cancelling:
-            inv.cancelling = True
-            item = link.outbox.add(32 + len(reason))
-            item.id = inv.id
-            item.cancel.reason = reason
-
-    def _answer_early(self, inv: Invocation, failure: common_pb2.Failure, state: MessageState) -> None:
-        """Ends an invocation from the engine's side. If a handler still runs, its instance is freed when it stops."""
-        if self._committing(inv):
-            return  # what the handler did is on its way to disk: it has happened
-        sink, inv.sink = inv.sink, None
-        running = inv.link is not None
-        if inv.seq and inv.instance.agent.namespace.durable.get(inv.message.message_id) is inv:
-            self.finish_stored(inv, state, failure)
-        inv.failure = failure
-        if inv.attempt:
-            self._record(inv, None, failure)
-        self.end(inv)
-        if running:
-            inv.token = self.deadlines.add(inv, self._now() + self._config.delivery.cancel_grace)
-        elif inv.instance.running is inv:
-            self._free(inv, None)
-        else:
-            self._withdraw(inv)
-        if sink is not None:
-            sink.fail(failure)
-
-    def refuse_untried(self, agent: Agent, error: AmxError) -> None:
-        """Answers everyone who waits for a volatile message to `agent` that has run nowhere yet."""
-        for instance in list(agent.instances.values()):
-            for inv in list(instance.mailbox or ()):
-                if not inv.seq and not inv.done and not inv.attempt:
-                    self._withdraw(inv)
-                    self._refuse(inv, error)
-
-    def refuse_waiting(self, agent: Agent, error: AmxError) -> None:
-        """Answers everyone who waits for a volatile message to `agent` that runs nowhere."""
-        for instance in list(agent.instances.values()):
-            for inv in list(instance.mailbox or ()):
-                if not inv.seq and not inv.done:
-                    self._withdraw(inv)
-                    self._refuse(inv, error)
-            running = instance.running
-            if running is not None and running.link is None and not running.seq and not running.done:
-                self._fail_for_good(running, error.to_failure(), None)  # it ran on a link that is gone
-
-    def _withdraw(self, inv: Invocation) -> None:
+    def withdraw(self, inv: Invocation) -> None:
         """Takes a message that has ended out of the mailbox, so that it takes no room there."""
         instance = inv.instance
         mailbox = instance.mailbox
@@ -833,146 +772,6 @@ class Dispatcher:
                 if instance.running is None and agent.ready.discard(instance):
                     self._waits.in_line -= 1
 
-    def caller_left(self, inv: Invocation) -> None:
-        """Whoever made the request has gone: it is cancelled, or, if it is stored, goes on like a one-way message."""
-        if not inv.seq:
-            self.cancel(inv, "the caller disconnected")
-            return
-        inv.sink = None
-        if inv.done or not inv.deadline:
-            return
-        inv.deadline = 0.0
-        if self._committing(inv):
-            return
-        self._settled(inv)
-        if inv.link is not None:
-            self._watch(inv, inv.started + (inv.handler.spec.timeout or self._config.delivery.attempt_timeout))
-        elif inv.expires_at:
-            self._watch(inv, inv.expires_at)
-
-    def expire(self, now: float) -> None:
-        """Acts on every deadline that has passed."""
-        for inv in self.deadlines.expired(now):
-            inv.token = None
-            if inv.done:
-                self._abandon(inv)
-                continue
-            waiting = inv.link is None
-            if waiting and inv.expires_at and now >= inv.expires_at and not (inv.deadline and now >= inv.deadline):
-                failure = common_pb2.Failure(
-                    code=errors.DEADLINE_EXCEEDED,
-                    reason="MESSAGE_EXPIRED",
-                    message=f"the message waited {inv.message.ttl_ms} ms for {inv.instance.address}, its whole ttl",
-                    source="engine",
-                )
-                self.counters.expired += 1
-                self._answer_early(inv, failure, MessageState.FAILED if inv.sink else MessageState.DEAD)
-            elif waiting and not inv.deadline:
-                continue  # an attempt's time limit, after the attempt
-            else:
-                self._overdue(inv, now)
-
-    def _overdue(self, inv: Invocation, now: float) -> None:
-        where = "waiting" if inv.link is None else f"in its handler '{inv.handler.name}'"
-        failure = common_pb2.Failure(
-            code=errors.DEADLINE_EXCEEDED,
-            reason="DEADLINE_EXCEEDED",
-            message=f"the deadline passed while the message was {where} at {inv.instance.address}",
-            retryable=True,
-            source="engine",
-        )
-        caller_waits = inv.sink is not None and inv.deadline and now >= inv.deadline
-        if caller_waits or not inv.seq:
-            breaker = inv.handler.breaker
-            limit = inv.handler.spec.timeout
-            # The handler's own time is up, or only the patience of this caller.
-            own = bool(inv.link is not None and limit and now >= inv.started + limit)
-            if breaker is not None and inv.link is not None:
-                if own and not self._answers_for_itself(inv):
-                    breaker.failed(now)
-                else:
-                    breaker.abandoned()
-            self._cancel_running(inv, "deadline exceeded")
-            self._answer_early(inv, failure, MessageState.FAILED)
-            if own:
-                self.supervision.failed(inv.instance, failure)
-            return
-        # A durable message whose attempt took too long: the attempt ends, the message may have another.
-        link = inv.link
-        if link is not None and link.running.get(inv.id) is inv:
-            self._cancel_running(inv, "attempt timed out")
-            inv.cancelling = False
-            self._detach(inv, link)
-            inv.id = next(self.ids)  # the old one belongs to the handler that has not stopped
-            self._attempt_failed(inv, failure, None)
-
-    def _detach(self, inv: Invocation, link: LinkSession) -> None:
-        """Gives up on an attempt whose handler does not end: its slot stays taken, its instance moves on."""
-        del link.running[inv.id]
-        link.abandoned.add(inv.id)
-        if not inv.concurrent:
-            self._placement.leave(inv.instance)
-
-    def _abandon(self, inv: Invocation) -> None:
-        link = inv.link
-        if link is None or link.running.get(inv.id) is not inv:
-            return
-        log.warning(
-            "handler_does_not_stop",
-            agent=inv.instance.agent.name,
-            key=inv.instance.key,
-            handler=inv.handler.name,
-            link_id=link.link_id,
-            traceparent=inv.message.traceparent,
-        )
-        self._detach(inv, link)
-        self._free(inv, link)
-
-    def link_lost(self, link: LinkSession) -> None:
-        """The link is gone for good: what ran there runs again elsewhere with the next attempt."""
-        running = list(link.running.values())
-        link.running.clear()
-        link.abandoned.clear()
-        link.in_flight = 0
-        for inv in running:
-            instance = inv.instance
-            inv.link = None
-            self._settled(inv)
-            if instance.link is link:
-                instance.link = None
-                instance.epoch = 0
-                instance.link_version = -1
-            if inv.handler.breaker is not None:
-                inv.handler.breaker.abandoned()
-            if inv.done:
-                self._free(inv, None)
-                continue
-            inv.redeliveries += 1
-            self.counters.redeliveries += 1
-            if inv.chunks or inv.redeliveries > self._config.delivery.redelivery_attempts:
-                failure = unavailable(
-                    "LINK_LOST",
-                    f"the process that ran {instance.address}#{inv.handler.name} disconnected"
-                    + (" after it had sent chunks" if inv.chunks else f" {inv.redeliveries} times"),
-                ).to_failure()
-                self._fail_for_good(inv, failure, None)
-                continue
-            agent = instance.agent
-            if not inv.seq and not agent.restored and (agent.active is None or not agent.active.hosts):
-                failure = unavailable(
-                    "LINK_LOST",
-                    f"the process that ran {instance.address}#{inv.handler.name} disconnected and no other hosts it",
-                ).to_failure()
-                self._fail_for_good(inv, failure, None)
-                continue
-            if inv.deadline:
-                inv.token = self.deadlines.add(inv, inv.deadline)
-            if inv.concurrent:
-                instance.concurrent -= 1
-                self.enqueue(inv)
-            # Others may have waited at the instance until it could move to another link.
-            self.advance(instance)
-
     def next_id(self) -> int:
         """A new invocation or delivery id."""
         return next(self.ids)
@@ -985,72 +784,6 @@ class Dispatcher:
         if 1 <= message.priority <= 5:
             inv.priority = message.priority
         self.enqueue(inv)
-
-    # --- stopping what an instance runs ------------------------------------------------------------------------------
-
-    def running(self, instance: Instance) -> list[Invocation]:
-        """What handlers of the instance work on now. What they did and is being stored has happened: it is not here."""
-        agent = instance.agent
-        found = [] if instance.running is None else [instance.running]
-        if instance.concurrent:
-            links = {host for version in agent.versions.values() for host in version.hosts}
-            if instance.link is not None:
-                links.add(instance.link)
-            found += [
-                inv for link in links for inv in link.running.values() if inv.concurrent and inv.instance is instance
-            ]
-        return [inv for inv in found if inv.link is not None and inv.link.running.get(inv.id) is inv]
-
-    def interrupt(self, inv: Invocation, reason: str) -> None:
-        """Stops one of `running`: what it did is void, and its message runs again as soon as the instance may start
-        something, before what waits. That is no attempt. The caller has barred the instance.
-
-        A message whose reader has had chunks cannot run again: it fails with INSTANCE_STOPPED.
-        """
-        if not self._stop_attempt(inv, reason):
-            return
-        if inv.chunks:
-            self._fail_for_good(inv, stopped(inv.instance, reason).to_failure(), None)
-            return
-        if inv.handler.breaker is not None:
-            inv.handler.breaker.abandoned()
-        inv.attempt -= 1
-        inv.link = None
-        if inv.deadline:
-            inv.token = self.deadlines.add(inv, inv.deadline)
-        if inv.concurrent:
-            inv.instance.concurrent -= 1
-            self.enqueue(inv)
-        self.advance(inv.instance)  # the engine's own work may have waited for it
-
-    def kill(self, inv: Invocation, error: AmxError, *, last: bool) -> None:
-        """Stops one of `running`: its attempt has failed with `error`. last: there is no other attempt."""
-        if not self._stop_attempt(inv, error.message):
-            return
-        if last:
-            self._fail_for_good(inv, error.to_failure(), None)
-        else:
-            self._attempt_failed(inv, error.to_failure(), None)
-
-    def _stop_attempt(self, inv: Invocation, reason: str) -> bool:
-        """Cancels the handler and takes its instance off the link: whatever it still says is void. False: it had
-        ended before and only its handler went on; that is all.
-        """
-        link = inv.link
-        assert link is not None
-        self._cancel_running(inv, reason)
-        inv.cancelling = False
-        self._detach(inv, link)
-        self._settled(inv)
-        if inv.done:
-            self._free(inv, link)
-            return False
-        inv.id = next(self.ids)  # the old one belongs to the handler that has not stopped
-        return True
-
-    def refuse(self, inv: Invocation, error: AmxError) -> None:
-        """Ends a message that waits: it fails; a stored one-way message becomes a dead letter."""
-        self._answer_early(inv, error.to_failure(), MessageState.FAILED if inv.sink is not None else MessageState.DEAD)
 
     # --- work inside the engine that needs an instance to itself -----------------------------------------------------
 
@@ -1095,16 +828,6 @@ def memory_not_held(instance: Instance) -> AmxError:
         errors.ABORTED,
         "MEMORY_NOT_HELD",
         f"the memory of {instance.address} was read anew while its handler ran; what it changed is void",
-        retryable=True,
-    )
-
-
-def stopped(instance: Instance, reason: str) -> AmxError:
-    """An attempt was ended on purpose."""
-    return AmxError(
-        errors.CANCELLED,
-        "INSTANCE_STOPPED",
-        f"what {instance.address} was doing was stopped: {reason}; the same call may succeed later",
         retryable=True,
     )
 

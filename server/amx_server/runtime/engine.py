@@ -28,6 +28,7 @@ from amx_server.runtime.events import Events, Subscriber
 from amx_server.runtime.hibernation import Hibernation
 from amx_server.runtime.idempotency import IdempotentRequests
 from amx_server.runtime.instances import Instance
+from amx_server.runtime.interruptions import Interruptions
 from amx_server.runtime.links import LinkConnection, Links
 from amx_server.runtime.memory_access import MemoryAccess
 from amx_server.runtime.memory_stats import memory_stats
@@ -170,10 +171,12 @@ class Engine:
         counters = self.metrics.counters
         self.placement = Placement(config, clock, store, self._timers, counters, self.waits)
         self.dispatcher = Dispatcher(config, clock, store, self._timers, counters, self.placement, self.waits)
+        self.interruptions = Interruptions(config, clock, self.dispatcher, self.placement)
+        self.dispatcher.interruptions = self.interruptions
         self.acceptance = Acceptance(config, clock, store, self._timers, self.placement, self.dispatcher)
         self.events = Events(config, clock, store, self.placement, self.dispatcher, self.acceptance)
         self.schedules = Schedules(clock, store, self.acceptance)
-        self.lifecycle = Lifecycle(clock, store, self.placement, self.dispatcher)
+        self.lifecycle = Lifecycle(clock, store, self.placement, self.dispatcher, self.interruptions)
         self.supervision = Supervision(
             config.supervision, clock, self.lifecycle, self.acceptance, self.events, counters
         )
@@ -185,6 +188,7 @@ class Engine:
             self._timers,
             self.acceptance,
             self.dispatcher,
+            self.interruptions,
             self.events,
             self.schedules,
             self.supervision,
@@ -203,7 +207,14 @@ class Engine:
         self.dispatcher.monitors = Monitors(self.acceptance)
         self.links = Links(config, clock, self.namespace)
         self.links.operations = Operations(
-            self.dispatcher, self.acceptance, self.events, self.broadcasts, self.memory, self.registry, self.waits
+            self.dispatcher,
+            self.interruptions,
+            self.acceptance,
+            self.events,
+            self.broadcasts,
+            self.memory,
+            self.registry,
+            self.waits,
         )
         self.engines: Engines | None = None
         if self.shard is not None:
@@ -338,7 +349,7 @@ class Engine:
         self.links.say_goodbye(_LEAVING, deadline)
         for namespace in self._namespaces.values():
             for agent in namespace.agents.values():
-                self.dispatcher.refuse_untried(agent, shutting_down())
+                self.interruptions.refuse_untried(agent, shutting_down())
         try:
             async with asyncio.timeout(deadline):
                 await self.links.drained_all()
@@ -470,7 +481,7 @@ class Engine:
     def tick(self) -> None:
         """Does what has fallen due by the clock: deadlines, timers, schedules, heartbeats, hibernation."""
         now = self.clock.monotonic()
-        self.dispatcher.expire(now)
+        self.interruptions.expire(now)
         for callback in self._timers.expired(now):
             _safely(callback)
         self.schedules.tick(now)

@@ -416,7 +416,7 @@ class LinkSession:
         elif call.invocation is not None:
             invocation = call.invocation
             # One that has ended while the call is open is a repeat that waits for the outcome of an earlier message.
-            if not invocation.done and not self._operations.dispatcher.cancel(invocation, item.cancel.reason):
+            if not invocation.done and not self._operations.interruptions.cancel(invocation, item.cancel.reason):
                 return  # too late: its outcome is on the way
             call.fail(AmxError(errors.CANCELLED, "CANCELLED", "the call was cancelled").to_failure())
         else:
@@ -806,11 +806,11 @@ class Links:
             if call.subscription is not None:
                 self.operations.events.unsubscribe_link(call.subscription)
             elif call.invocation is not None:
-                self.operations.dispatcher.caller_left(call.invocation)
+                self.operations.interruptions.caller_left(call.invocation)
             elif call.remote is not None:
                 call.remote.cancel("the caller has gone")
         self.operations.events.link_lost(session)
-        self.operations.dispatcher.link_lost(session)
+        self.operations.interruptions.link_lost(session)
         session.hosted = []
         session.outbox.close()
         if session.connection is not None:

@@ -12,6 +12,7 @@ from amx_server.runtime.acceptance import Acceptance
 from amx_server.runtime.broadcast import Broadcasts
 from amx_server.runtime.dispatch import DEFAULT_KEY, Dispatcher, failure_of
 from amx_server.runtime.events import Events
+from amx_server.runtime.interruptions import Interruptions
 from amx_server.runtime.links import HandlerCall
 from amx_server.runtime.memory_access import MemoryAccess
 from amx_server.runtime.registry import Registry
@@ -27,6 +28,7 @@ class Operations:
     def __init__(
         self,
         dispatcher: Dispatcher,
+        interruptions: Interruptions,
         acceptance: Acceptance,
         events: Events,
         broadcasts: Broadcasts,
@@ -35,6 +37,7 @@ class Operations:
         waits: Waits,
     ) -> None:
         self.dispatcher = dispatcher
+        self.interruptions = interruptions
         self.acceptance = acceptance
         self.events = events
         self.broadcasts = broadcasts

@@ -17,6 +17,7 @@ from amx_server.runtime.definitions import AgentSpec, HandlerSpec, difference
 from amx_server.runtime.dispatch import Dispatcher, no_worker
 from amx_server.runtime.events import Events
 from amx_server.runtime.instances import Agent, AgentVersion, HandlerState
+from amx_server.runtime.interruptions import Interruptions
 from amx_server.runtime.namespaces import Namespace
 from amx_server.runtime.retry import RetryPlan
 from amx_server.runtime.timers import Timers
@@ -46,6 +47,7 @@ class Registry:
         timers: Timers,
         acceptance: Acceptance,
         dispatcher: Dispatcher,
+        interruptions: Interruptions,
         events: Events,
         schedules: Schedules,
         supervision: Supervision,
@@ -57,6 +59,7 @@ class Registry:
         self._timers = timers
         self._acceptance = acceptance
         self._dispatcher = dispatcher
+        self._interruptions = interruptions
         self._events = events
         self._schedules = schedules
         self._supervision = supervision
@@ -191,7 +194,7 @@ class Registry:
         self._choose(agent)
         self._serve(agent)
         if not agent.restored and (agent.active is None or not agent.active.hosts):
-            self._dispatcher.refuse_waiting(agent, no_worker(agent))
+            self._interruptions.refuse_waiting(agent, no_worker(agent))
 
     def expect(self, session: LinkSession) -> None:
         """The process behind a link ended and is being started again: what only it hosts is waited for."""
@@ -212,7 +215,7 @@ class Registry:
         self._expected.pop(agent, None)
         if agent.restored:
             agent.restored = False
-            self._dispatcher.refuse_waiting(agent, no_worker(agent))
+            self._interruptions.refuse_waiting(agent, no_worker(agent))
 
     def joined(self, session: LinkSession) -> None:
         """The link may run what has been waiting."""

@@ -15,6 +15,7 @@ from amx_server.core.clock import Clock
 from amx_server.core.errors import AmxError, exhausted, invalid
 from amx_server.runtime.dispatch import Dispatcher
 from amx_server.runtime.instances import Agent, AgentVersion, Instance, Invocation, Suspension
+from amx_server.runtime.interruptions import Interruptions
 from amx_server.runtime.placement import Placement
 from amx_server.storage.interface import Commit, Store, StoredSuspension
 from amx_server.telemetry.logs import get_logger
@@ -50,12 +51,15 @@ class Lifecycle:
 
     supervision: Supervision
 
-    def __init__(self, clock: Clock, store: Store, placement: Placement, dispatcher: Dispatcher) -> None:
+    def __init__(
+        self, clock: Clock, store: Store, placement: Placement, dispatcher: Dispatcher, interruptions: Interruptions
+    ) -> None:
         self._clock = clock
         self._now = clock.monotonic
         self._store = store
         self._placement = placement
         self._dispatcher = dispatcher
+        self._interruptions = interruptions
         self._turns: dict[tuple[str, str, str], _Turn] = {}  # of instances that are suspended or resumed just now
         self._tasks: set[asyncio.Task[Any]] = set()
 
@@ -230,12 +234,12 @@ class Lifecycle:
         )
         self._placement.bar(instance)
         try:
-            running = self._dispatcher.running(instance)
+            running = self._interruptions.running(instance)
             for inv in running:
-                self._dispatcher.kill(inv, error, last=purge or not inv.seq)
+                self._interruptions.kill(inv, error, last=purge or not inv.seq)
             dropped = [inv for inv in _waiting(instance, purge) if not inv.done]
             for inv in dropped:
-                self._dispatcher.refuse(inv, error)
+                self._interruptions.stop(inv, error.to_failure())
         finally:
             await self._to_the_end(self._forget(instance))
         log.warning("instance_killed", agent=agent.name, key=key, reason=reason, cancelled=len(running))
@@ -293,8 +297,8 @@ class Lifecycle:
     # --- what these share --------------------------------------------------------------------------------------------
 
     def _interrupt(self, instance: Instance, reason: str) -> None:
-        for inv in self._dispatcher.running(instance):
-            self._dispatcher.interrupt(inv, reason)
+        for inv in self._interruptions.running(instance):
+            self._interruptions.interrupt(inv, reason)
 
     def _unbar(self, instance: Instance) -> None:
         self._placement.unbar(instance)
