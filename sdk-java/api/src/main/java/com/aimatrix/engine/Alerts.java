@@ -8,10 +8,15 @@ import org.slf4j.LoggerFactory;
 
 /** Tells people: an alert is an event on `alerts.CHANNEL`, published with the commit, and a line in the log. */
 public final class Alerts {
-    private final String monitor;
+    private final String source;
 
-    Alerts(String monitor) {
-        this.monitor = monitor;
+    /**
+     * Alerts of one source.
+     *
+     * @param source who alerts, such as the name of an agent
+     */
+    public Alerts(String source) {
+        this.source = source;
     }
 
     /**
@@ -29,8 +34,8 @@ public final class Alerts {
             content.put("channel", channel);
             content.put("message", message);
             content.put("severity", severity);
-            content.put("source", monitor);
-            EventOptions options = new EventOptions().attributes(Map.of("severity", severity, "source", monitor));
+            content.put("source", source);
+            EventOptions options = new EventOptions().attributes(Map.of("severity", severity, "source", source));
             context.publish("alerts." + channel, content, options);
         }
     }
