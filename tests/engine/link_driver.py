@@ -125,6 +125,13 @@ class Work:
             item.complete.effects.CopyFrom(effects)
         self.sdk.feed(item)
 
+    def answer(self, result: Any, content_type: str) -> None:
+        """Completes it with a result of another content type."""
+        item = self._item()
+        item.complete.result.data = json.dumps(result).encode()
+        item.complete.result.content_type = content_type
+        self.sdk.feed(item)
+
     def fail(self, reason: str = "HANDLER_FAILED", *, retryable: bool = False, code: int = 13, **fields: Any) -> None:
         """Completes it with a failure."""
         item = self._item(**fields)

@@ -237,6 +237,18 @@ async def test_monitor_is_told_of_each_processed_message(rig: Rig) -> None:
     assert worker.waiting == 0  # nobody is told of what monitors do
 
 
+async def test_monitor_is_told_the_kind_of_an_error_that_is_a_result(rig: Rig) -> None:
+    worker = await rig.worker(agent("watcher", "on_message_processed", kind=MONITOR), agent("echo"))
+    worker.request("echo")
+    work = await worker.work()
+    facts = {"error_type": "SOLD_OUT", "left": 0}
+    work.answer({"status": "error", "message": "no", "metadata": facts}, "application/vnd.amx.result+json")
+    report = await worker.work()
+    told = {"status": "error", "error_type": "SOLD_OUT", "message": "no", "data": None, "metadata": facts}
+    assert report.value["result"] == told
+    report.succeed()
+
+
 async def test_monitor_is_not_told_of_what_never_ran(rig: Rig) -> None:
     watcher = await rig.worker(agent("watcher", "on_message_processed", kind=MONITOR))
     await rig.worker(agent("echo"), credit=0)

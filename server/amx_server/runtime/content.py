@@ -68,5 +68,7 @@ def outcome(payload: common_pb2.Payload | None, failure: common_pb2.Failure | No
         return {"status": "error", "error_type": failure.reason, "message": failure.message, "data": None}
     value = value_of(payload) if payload is not None else None
     if payload is not None and payload.content_type == RESULT_TYPE and isinstance(value, dict):
-        return {"error_type": None, "message": None, "data": None, **value}
+        facts = value.get("metadata")
+        kind = facts.get("error_type") if isinstance(facts, dict) else None
+        return {"error_type": kind, "message": None, "data": None, **value}
     return {"status": "success", "error_type": None, "message": None, "data": value}
