@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable
+from typing import Any, Final, NoReturn
 
 from amx_engine._lifetimes import Expiry
 from amx_engine._recency import Recency
+
+
+class _Nothing(dict[Any, Any]):
+    """An empty mapping. All memories that have not changed share one: most of them, most of the time."""
+
+    def __setitem__(self, key: object, value: object) -> NoReturn:
+        raise TypeError("nothing can be noted in the mapping that all unchanged memories share")
+
+
+NOTHING: Final[dict[Any, Any]] = _Nothing()
 
 
 class Entry:
@@ -43,7 +53,7 @@ class ChangeLog:
     say. saved: value and deadline that changed entries had at the last commit. gone: entries removed since. initial:
     entries of the initial value that were never committed. suspects: entries that were handed out and whose values can
     change without telling. recency: order of use, where the least recently used go first. expiring: entries with a
-    deadline.
+    deadline; None: none ever had one. What is empty is NOTHING, or replaced before something is put into it.
     """
 
     __slots__ = (
@@ -72,38 +82,44 @@ class ChangeLog:
         self._on_change = on_change
         self._clock = clock
         self._ttl = ttl
-        self.initial: dict[Entry, None] = {}
+        self.initial: dict[Entry, None] = NOTHING
         self.recency = recency
-        self.expiring = Expiry()
+        self.expiring: Expiry | None = None
         self.active = False
         self.cleared = False
-        self.dirty: dict[Entry, None] = {}
-        self.removed: dict[str, None] = {}
-        self.gone: list[Entry] = []
-        self.saved: dict[Entry, tuple[Any, float | None]] = {}
-        self.suspects: dict[Entry, None] = {}
+        self.dirty: dict[Entry, None] = NOTHING
+        self.removed: dict[str, None] = NOTHING
+        self.gone: dict[Entry, None] = NOTHING
+        self.saved: dict[Entry, tuple[Any, float | None]] = NOTHING
+        self.suspects: dict[Entry, None] = NOTHING
 
     def reset(self) -> None:
         """Everything is committed, or undone."""
         self.active = False
         self.cleared = False
-        if self.dirty:
-            self.dirty = {}
-        if self.removed:
-            self.removed = {}
-        if self.gone:
-            self.gone = []
-        if self.saved:
-            self.saved = {}
-        if self.suspects:
-            self.suspects = {}
+        self.dirty = self.removed = self.gone = self.saved = self.suspects = NOTHING
 
     def undone(self, alive: set[Entry]) -> None:
         """Everything since the last commit is undone; these entries are left."""
         self.reset()
         if self.recency is not None:
             self.recency.undo(alive)
-        self.expiring.expect_only(alive)
+        self.expect_only(alive)
+
+    def expect_only(self, entries: Iterable[Entry]) -> None:
+        """These are all entries there are; they expire at their deadlines."""
+        if self.expiring is not None or any(entry.deadline is not None for entry in entries):
+            self._expiry().expect_only(entries)
+
+    def _expiry(self) -> Expiry:
+        if self.expiring is None:
+            self.expiring = Expiry()
+        return self.expiring
+
+    def _save(self, entry: Entry, value: Any) -> None:
+        if self.saved is NOTHING:
+            self.saved = {}
+        self.saved[entry] = value, entry.deadline
 
     def activate(self) -> None:
         """There is something to commit."""
@@ -113,12 +129,14 @@ class ChangeLog:
 
     def wrote(self, entry: Entry) -> None:
         """`entry` is new, or has a new value; it lives as long as the memory says."""
+        if self.dirty is NOTHING:
+            self.dirty = {}
         self.dirty[entry] = None
         if self._ttl is not None:
             self.lives_until(entry, self._clock() + self._ttl)
         elif entry.deadline is not None:
             entry.deadline = None
-            self.expiring.discard(entry)
+            self._expiry().discard(entry)
         if self.recency is not None:
             self.recency.use(entry)
         if not self.active:
@@ -137,7 +155,7 @@ class ChangeLog:
     def lives_until(self, entry: Entry, deadline: float) -> None:
         """`entry`, which was just written, expires at `deadline`."""
         entry.deadline = deadline
-        self.expiring.expect(entry, deadline)
+        self._expiry().expect(entry, deadline)
 
     def renews(self, entry: Entry) -> bool:
         """Whether writing the same value again would change the lifetime of `entry`."""
@@ -146,25 +164,30 @@ class ChangeLog:
     def replacing(self, entry: Entry, old: Any) -> None:
         """`entry` gets another value than `old`."""
         if entry not in self.saved:
-            self.saved[entry] = (old, entry.deadline)
+            self._save(entry, old)
         self.wrote(entry)
 
     def took(self, entry: Entry, old: Any) -> None:
         """`entry` is removed; `old` was its value."""
         if entry not in self.saved:
-            self.saved[entry] = (old, entry.deadline)
+            self._save(entry, old)
         entry.dead = True
-        self.gone.append(entry)
+        if self.gone is NOTHING:
+            self.gone = {}
+        self.gone[entry] = None
         self.dirty.pop(entry, None)
         self.suspects.pop(entry, None)
-        self.expiring.discard(entry)
+        if self.expiring is not None:
+            self.expiring.discard(entry)
+        if self.removed is NOTHING:
+            self.removed = {}
         self.removed[entry.id] = None
         self.activate()
 
     def took_all(self) -> None:
         """Everything was removed, each entry by `took`."""
         self.cleared = True
-        self.removed = {}
+        self.removed = NOTHING
 
     def before_nested_change(self, entry: Entry) -> None:
         """Something inside the value of `entry` is about to change."""
@@ -172,7 +195,7 @@ class ChangeLog:
         if top is not None:
             saved = self.saved.get(entry)
             if saved is None:
-                self.saved[entry] = (plain_copy(top), entry.deadline)
+                self._save(entry, plain_copy(top))
             elif saved[0] is top:  # replaced or removed earlier, and changed by who still holds it
                 self.saved[entry] = (plain_copy(top), saved[1])
         if not entry.dead:
@@ -183,6 +206,8 @@ class ChangeLog:
 
     def handed_out(self, entry: Entry) -> None:
         """The value of `entry`, which can change without telling, was read."""
+        if self.suspects is NOTHING:
+            self.suspects = {}
         self.suspects[entry] = None
         self.activate()
 

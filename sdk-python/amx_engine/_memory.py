@@ -7,16 +7,17 @@ import collections.abc
 import enum
 import inspect
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from sys import intern
 from typing import Any, Generic, Protocol, TypeVar, get_args, get_origin, overload
 
 from amx.v1 import agent_pb2, link_pb2, memory_pb2
 from amx_engine import _values
-from amx_engine._changes import ChangeLog, Entry
+from amx_engine._changes import NOTHING, ChangeLog, Entry
 from amx_engine._errors import DefinitionError, InvalidInput
-from amx_engine._lifetimes import Lifetime, lifetime_ms
+from amx_engine._lifetimes import Expiry, Lifetime, lifetime_ms
 from amx_engine._recency import Recency
 from amx_engine._roots import (
     Codec,
@@ -43,6 +44,7 @@ SET = agent_pb2.MEMORY_KIND_SET
 LIST = agent_pb2.MEMORY_KIND_LIST
 
 _MISSING: Any = object()
+_SMALL_IMAGE_BYTES = 4096
 
 _KINDS: dict[Any, agent_pb2.MemoryKind] = {
     dict: MAP,
@@ -451,7 +453,7 @@ class InstanceMemory:
         self._specs = agent.memories
         self._clock = clock
         self._roots: dict[str, Root] = {}
-        self._images: dict[str, memory_pb2.MemoryImage] = {}
+        self._images: dict[str, memory_pb2.MemoryImage | bytes] = NOTHING
         self._loaded_at = 0.0
         self._instance: Any = None
         self._changed = False
@@ -460,7 +462,7 @@ class InstanceMemory:
     def load(self, image: memory_pb2.InstanceMemory | None, version: int) -> None:
         """Forgets everything and remembers `image` instead, at `version`. `image` must not change afterwards."""
         self._roots = {}
-        self._images = {} if image is None else {one.name: one for one in image.memories}
+        self._images = NOTHING if image is None else _kept(image)
         self._loaded_at = self._clock()
         self._changed = False
         self.version = version
@@ -591,8 +593,8 @@ class InstanceMemory:
         root = self._roots.get(name)
         if root is None:
             root = self._build(name)
-        elif root._log.expiring.due and not root._log.active:
-            root = self._expire(name, root)
+        elif (expiring := root._log.expiring) is not None and expiring.due and not root._log.active:
+            root = self._expire(name, root, expiring)
         return root
 
     def _build(self, name: str) -> Root:
@@ -601,7 +603,8 @@ class InstanceMemory:
         log = ChangeLog(self._on_change, self._clock, spec.ttl_ms / 1000 if spec.ttl_ms else None, recency)
         codec = spec.codec
         root: Root
-        entries = self._images[name].entries if name in self._images else ()
+        image = self._images.get(name)
+        entries = _entries(image) if image is not None else ()
         fresh = not entries and (self.version == 0 or not spec.persistent or spec.kind == VALUE)
         initial = spec.initial_value(self._instance) if fresh or spec.kind == MAP else None
         if spec.kind == MAP:
@@ -629,16 +632,18 @@ class InstanceMemory:
             if not items and spec.kind == VALUE:
                 root.fill(spec.initial_value(self._instance))
             root.load(items)
-            log.expiring.expect_only(root.entries())
+            log.expect_only(root.entries())
             if recency is not None:
                 recency.load(root.entries())
         self._roots[name] = root
+        if self._images.pop(name, None) is not None and not self._images:
+            self._images = NOTHING
         return root
 
-    def _expire(self, name: str, root: Root) -> Root:
+    def _expire(self, name: str, root: Root, expiring: Expiry) -> Root:
         """Drops what has expired. The engine expires it by itself, so this is no change."""
         log = root._log
-        for entry in log.expiring.take(self._clock()):
+        for entry in expiring.take(self._clock()):
             if type(root) is MemoryValue:
                 root.fill(self._specs[name].initial_value(self._instance))
             else:
@@ -647,6 +652,17 @@ class InstanceMemory:
                 log.initial.pop(entry, None)
                 root.forget(entry)
         return root
+
+
+def _kept(image: memory_pb2.InstanceMemory) -> dict[str, memory_pb2.MemoryImage | bytes]:
+    """The memories of `image` until they are used. Small ones as bytes: what is part of a message keeps all of it."""
+    if image.ByteSize() > _SMALL_IMAGE_BYTES:
+        return {one.name: one for one in image.memories}
+    return {intern(one.name): one.SerializeToString() for one in image.memories}
+
+
+def _entries(image: memory_pb2.MemoryImage | bytes) -> Sequence[memory_pb2.MemoryEntry]:
+    return (memory_pb2.MemoryImage.FromString(image) if isinstance(image, bytes) else image).entries
 
 
 class _Detached:

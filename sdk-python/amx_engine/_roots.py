@@ -10,7 +10,7 @@ from collections.abc import Callable, ItemsView, Iterable, Iterator, ValuesView
 from operator import index as as_index
 from typing import Any, SupportsIndex
 
-from amx_engine._changes import ChangeLog, Entry
+from amx_engine._changes import NOTHING, ChangeLog, Entry
 from amx_engine._lifetimes import Lifetime, lifetime_ms
 from amx_engine._tracked import Adoption, PlainCopies, adopt, is_tracked
 from amx_engine._values import encode_canonical
@@ -122,7 +122,7 @@ class Root:
             entry.top = None
         if log.recency is not None:
             log.recency.commit(log.gone)
-        log.initial = {}
+        log.initial = NOTHING
         log.reset()
 
     def settle(self, written: list[Entry]) -> None:
