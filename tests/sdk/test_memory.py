@@ -17,6 +17,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from amx.v1 import link_pb2, memory_pb2
 from amx_engine import Agent, DefinitionError, InvalidInput, expire, handler, memory
+from amx_engine._changes import NOTHING
 from amx_engine._definition import HostedAgent
 from amx_engine._memory import InstanceMemory
 from amx_engine._values import InvalidValue, encode_canonical
@@ -779,6 +780,40 @@ def test_lifetimes_that_cannot_be_are_refused_and_change_nothing() -> None:
     assert not host.memory.changed and not host.commit().memory
 
 
+@pytest.mark.parametrize("size", [10, 10_000])
+def test_image_is_kept_until_its_memory_is_used_and_no_longer(size: int) -> None:
+    host = Host(Rememberer)
+    host.instance.table["a"] = "x" * size
+    host.instance.rows.append(1)
+    host.commit()
+    own = host.reload()
+    assert own.table == {"a": "x" * size} and set(host.memory._images) == {"rows"}
+    assert own.rows == [1] and not host.memory._images
+
+
+def test_memory_that_cannot_be_decoded_is_never_taken_for_an_empty_one() -> None:
+    host = Host(agent_with(table=memory(persistent=True, default_factory=dict)))
+    host.instance.table["a"] = 1
+    host.commit()
+    host.store.memories["table"] = {id: (b"\xff", 0) for id in host.store.memories["table"]}
+    own = host.reload()
+    for _ in range(2):
+        with pytest.raises(InvalidValue):
+            _ = own.table
+
+
+def test_what_unchanged_memories_share_cannot_be_written() -> None:
+    with pytest.raises(TypeError):
+        NOTHING["a"] = 1
+    host = Host(Rememberer)
+    host.instance.table["a"] = 1
+    host.instance.members.add("m")
+    host.commit()
+    del host.instance.table["a"]
+    host.memory.rollback()
+    assert host.instance.table == {"a": 1} and not NOTHING
+
+
 def test_lifetimes_of_entries_written_over_and_over_take_little_room() -> None:
     host = Host(agent_with(table=memory(ttl="24h", default_factory=dict)))
     own = host.instance
@@ -789,7 +824,7 @@ def test_lifetimes_of_entries_written_over_and_over_take_little_room() -> None:
         del own.table[f"gone {round}"]
     host.commit()
     expiry = host.memory._roots["table"]._log.expiring
-    assert len(expiry.due) == 2 and len(expiry._heap) < 100
+    assert expiry is not None and len(expiry.due) == 2 and len(expiry._heap) < 100
     host.clock.now += 2002
     assert own.table.keys() == {"hot"}
 
