@@ -795,7 +795,7 @@ def test_memory_that_cannot_be_decoded_is_never_taken_for_an_empty_one() -> None
     host = Host(agent_with(table=memory(persistent=True, default_factory=dict)))
     host.instance.table["a"] = 1
     host.commit()
-    host.store.memories["table"] = {id: (b"\xff", 0) for id in host.store.memories["table"]}
+    host.store.memories["table"] = dict.fromkeys(host.store.memories["table"], (b"\xff", 0))
     own = host.reload()
     for _ in range(2):
         with pytest.raises(InvalidValue):
