@@ -9,7 +9,7 @@ READY := $(VENV)/.ready
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup test unit lint format types proto proto-check ts java kotlin demo conformance bench bench-peers bench-check docs-check lock ci clean
+.PHONY: help setup test unit lint format types proto proto-check ts java reproducible kotlin demo conformance bench bench-peers bench-check docs-check lock ci clean
 
 help: ## list what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -69,10 +69,13 @@ sdk-ts/node_modules/.ready: sdk-ts/package.json sdk-ts/package-lock.json
 	@npm --prefix sdk-ts ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-java: setup ## the Java SDK, in the making: build with every warning an error, tests, documentation
+java: setup ## the Java SDK: build with every warning an error, tests, documentation
 	@command -v mvn >/dev/null || { echo "The Java SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
 		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml verify
+
+reproducible: setup ## builds the Java SDK once more, elsewhere: the archives must be those of `make java`, byte for byte
+	@$(BIN)/python scripts/check_reproducible.py
 
 kotlin: ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
 	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
@@ -104,5 +107,5 @@ ci: ## what runs for every change
 	@.ci/run
 
 clean: ## remove environments, caches and build outputs
-	rm -rf sdk-ts/node_modules sdk-ts/dist .venv .venv-proto .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .amx
+	rm -rf sdk-ts/node_modules sdk-ts/dist sdk-java/*/target sdk-kotlin/*/target examples/*/target .venv .venv-proto .venv-lock .mypy_cache .ruff_cache .pytest_cache .hypothesis build dist .amx
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,7 +1,7 @@
 """Builds the Java SDK a second time, elsewhere and under other circumstances, and compares with what `make java` built.
 
 `python scripts/check_reproducible.py`. Exit status 1 names every archive that differs, and what differs in it. The
-second build is in another folder, in another time zone and language, with other permissions for new files.
+second build is in another folder, in another time zone and language.
 """
 
 from __future__ import annotations
@@ -45,13 +45,13 @@ def main() -> int:
 
 def build(folder: Path) -> None:
     """Builds the SDK's sources in a folder, which is made. Raises CalledProcessError if that fails."""
-    for name in (SDK, "proto"):
+    for name in (SDK, "proto", "examples/java"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("target"))
     zone = "Pacific/Apia" if os.environ.get("TZ") != "Pacific/Apia" else "America/St_Johns"
     maven = " ".join((os.environ.get("MAVEN_OPTS", ""), "-Duser.language=tr", "-Duser.country=TR"))
     environment = {**os.environ, "TZ": zone, "LC_ALL": "C", "MAVEN_OPTS": maven.strip()}
     command = ["mvn", *OPTIONS, "-f", str(folder / SDK / "pom.xml"), "verify"]
-    subprocess.run(command, cwd=folder, env=environment, check=True, umask=0o077)
+    subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 def published(folder: Path) -> list[Path]:
