@@ -77,9 +77,11 @@ java: setup ## the Java SDK: build with every warning an error, tests, documenta
 reproducible: setup ## builds the Java SDK once more, elsewhere: the archives must be those of `make java`, byte for byte
 	@$(BIN)/python scripts/check_reproducible.py
 
-kotlin: ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
+kotlin: setup ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
 	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
-	@mvn --batch-mode --no-transfer-progress --file sdk-kotlin/pom.xml package -Djava.skipTests=true
+	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
+		AMX_AIRPORTS=$$($(BIN)/python -c 'import airportsdata; print(airportsdata.__path__[0])')/airports.csv \
+		mvn --batch-mode --no-transfer-progress --file sdk-kotlin/pom.xml package -Djava.skipTests=true
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)

@@ -47,6 +47,9 @@ public typealias Memory = com.aimatrix.engine.Memory
 /** Makes a class a router. */
 public typealias MessageRouter = com.aimatrix.engine.MessageRouter
 
+/** Counts and durations per agent, for at most 10,000 agents. Safe for many threads. */
+public typealias Metrics = com.aimatrix.engine.Metrics
+
 /** What happens to occurrences of a schedule that nobody could run. */
 public typealias Missed = com.aimatrix.engine.Missed
 
@@ -55,6 +58,9 @@ public typealias PerformanceMonitor = com.aimatrix.engine.PerformanceMonitor
 
 /** Makes a class a pipeline. */
 public typealias Pipeline = com.aimatrix.engine.Pipeline
+
+/** One run of a pipeline, as its stages see it. */
+public typealias PipelineContext = com.aimatrix.engine.PipelineContext
 
 /** How urgent a message is. */
 public typealias Priority = com.aimatrix.engine.Priority
