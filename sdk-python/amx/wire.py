@@ -1,4 +1,5 @@
-"""The plain items of a LinkFrame as bytes: requests, invocations, results and replies with nothing unusual in them.
+"""The plain items of a LinkFrame as bytes: requests, invocations, results, replies and what carries events, with
+nothing unusual in them.
 
 What is only passed on is not parsed, and no message object is made of it. Every other item is left to the generated
 classes: scans hand it over as a frame of its own, and a `Frame` takes both kinds. ../compile_wire.py compiles this
@@ -23,6 +24,7 @@ REQUEST: Final = 1
 RESULT: Final = 2
 INVOKE: Final = 3
 REPLY: Final = 4
+DELIVERED: Final = 5
 
 
 class _Reader:
@@ -100,9 +102,10 @@ def scan(data: bytes, from_sdk: bool) -> tuple[int, int, int, list[tuple[Any, ..
     """Reads a frame: (seq, ack, number of items, entries); None if it is not a frame as it is usually written.
 
     from_sdk: an SDK sent it, not the engine. Entries are in the order of the items:
-    from an SDK (REQUEST, id, timeout_ms, agent, key, handler, type, priority, Message bytes) and (RESULT, id, attempt,
-    epoch, Payload bytes); from the engine (INVOKE, id, attempt, epoch, timeout_ms, memory_version, agent, key, handler,
-    Message bytes, content type, data) and (REPLY, id, content type, data); from both (OTHER, frame of the next items).
+    from an SDK (REQUEST, id, timeout_ms, agent, key, handler, type, priority, Message bytes), (RESULT, id, attempt,
+    epoch, Payload bytes) and (DELIVERED, id), without targets; from the engine (INVOKE, id, attempt, epoch, timeout_ms,
+    memory_version, agent, key, handler, Message bytes, content type, data) and (REPLY, id, content type, data); from
+    both (OTHER, frame of the next items).
     What an entry gives as bytes is well-formed, except in (OTHER, ...).
     """
     reader = _Reader(data)
@@ -162,6 +165,8 @@ def _item_from_sdk(reader: _Reader, end: i64) -> tuple[Any, ...] | None:
         if timeout < 0 or reader.span(0x22, end) != end:
             return None
         return _request(reader, end, id, timeout)
+    if data[at] == 0x5A:  # a Delivered
+        return (DELIVERED, id) if reader.span(0x5A, end) == end == reader.at else None
     if reader.span(0x32, end) != end:  # a Complete
         return None
     attempt = reader.number(0x08, end)
@@ -314,6 +319,53 @@ def reply_item(id: i64, payload: bytes) -> bytes:
     size = varint(inner)
     whole = varint(2 + len(number) + len(size) + inner)
     return b"".join((b"\x0a", whole, b"\x08", number, b"\x4a", size, b"\x0a", length, payload))
+
+
+def published_item(id: i64, event_id: str, subscribers: i64) -> bytes:
+    """A Reply to a publish."""
+    number = varint(id)
+    name = field(0x0A, event_id)
+    count = varint(subscribers)
+    body: i64 = len(name) + 1 + len(count)
+    length = varint(body)
+    inner: i64 = 1 + len(length) + body
+    size = varint(inner)
+    whole = varint(2 + len(number) + len(size) + inner)
+    return b"".join((b"\x0a", whole, b"\x08", number, b"\x4a", size, b"\x22", length, name, b"\x10", count))
+
+
+def deliver_item(id: i64, event: bytes, receiver: bytes, epochs: list[int]) -> bytes:
+    """A Deliver. receiver: its agent and handler as `field` gives them."""
+    number = varint(id)
+    length = varint(len(event))
+    targets = b"".join([varint(epoch) for epoch in epochs])
+    count = varint(len(targets))
+    inner: i64 = 1 + len(length) + len(event) + len(receiver) + 1 + len(count) + len(targets)
+    size = varint(inner)
+    whole = varint(2 + len(number) + len(size) + inner)
+    return b"".join(
+        (b"\x0a", whole, b"\x08", number, b"\x52", size, b"\x0a", length, event, receiver, b"\x22", count, targets)
+    )
+
+
+def delivered_item(id: i64) -> bytes:
+    """A Delivered without targets."""
+    number = varint(id)
+    return b"".join((b"\x0a", varint(3 + len(number)), b"\x08", number, b"\x5a\x00"))
+
+
+def call_item(id: i64, invocation_id: i64, timeout_ms: i64, tag: i64, message: bytes) -> bytes:
+    """A Call. tag: of the field of its operation, which is `message`. 0: no invocation, no time limit."""
+    number = varint(id)
+    head = b"\x08" + varint(invocation_id) if invocation_id else b""
+    if timeout_ms:
+        head += b"\x10" + varint(timeout_ms)
+    kind = varint(tag)
+    length = varint(len(message))
+    inner: i64 = len(head) + len(kind) + len(length) + len(message)
+    size = varint(inner)
+    whole = varint(2 + len(number) + len(size) + inner)
+    return b"".join((b"\x0a", whole, b"\x08", number, b"\x42", size, head, kind, length, message))
 
 
 def _payload_head(content_type: str, size: i64) -> bytes:

@@ -43,6 +43,7 @@ STREAM_WINDOW = 64
 
 _ACK_EVERY = 32  # frames
 _AGENT, _KEY, _HANDLER = (number << 3 | 2 for number in (1, 2, 3))  # tags of Message
+_OPERATIONS = {field.name: field.number << 3 | 2 for field in link_pb2.Call.DESCRIPTOR.oneofs[0].fields}  # their tags
 _MAX_ADDRESSES = 4096  # remembered
 _ITEM_OVERHEAD = 64  # bytes around a payload, where it is not worth counting them
 # The engine enforces deadlines and says what happened; this side only makes sure that nothing waits without end.
@@ -434,20 +435,18 @@ class LinkProtocol:
         timeout_ms: 0: none on this side. Raises AmxError ITEM_TOO_LARGE, HEADERS_TOO_LARGE, KEY_TOO_LONG or
         CALLS_IN_FLIGHT, in which case nothing was said.
         """
-        size = message.ByteSize()
+        data = message.SerializeToString()
+        size = len(data)
         if size > self.max_item_bytes:
             self._check_size(size, operation)
         if isinstance(message, message_pb2.Message):
             self._check_message(message)
         elif isinstance(message, link_pb2.Broadcast):
             self._check_message(message.message)
-        item = self._call_item(pending, size, timeout_ms / 1000, invocation_id)
-        call = item.call
-        if timeout_ms:
-            call.timeout_ms = pending.timeout_ms = timeout_ms
-        if invocation_id:
-            call.invocation_id = invocation_id
-        getattr(call, operation).CopyFrom(message)
+        frame = self._room(size + _ITEM_OVERHEAD)  # what is full now was said before this call
+        pending.timeout_ms = timeout_ms
+        call_id = self._open_call(pending, timeout_ms / 1000, invocation_id)
+        frame.append(wire.call_item(call_id, invocation_id, timeout_ms, _OPERATIONS[operation], data))
 
     def request(
         self,
@@ -492,13 +491,20 @@ class LinkProtocol:
         frame = self._room(len(data) + _ITEM_OVERHEAD)
         frame.append(wire.complete_item(item_id, attempt, epoch, content_type, data, duration_us))
 
+    def delivered(self, item_id: int) -> None:
+        """Says that a delivery succeeded at every target, and changed nothing."""
+        self._room(_ITEM_OVERHEAD).append(wire.delivered_item(item_id))
+
     def register(
         self, pending: PendingCall, agents: Iterable[agent_pb2.AgentDefinition], removed: Iterable[str] = ()
     ) -> None:
         """Says that agents joined or left. Raises AmxError CALLS_IN_FLIGHT."""
         joined, left = list(agents), list(removed)
         size = sum(agent.ByteSize() for agent in joined)
-        item = self._call_item(pending, size, 0.0, 0)
+        frame = self._room(size + _ITEM_OVERHEAD)
+        call_id = self._open_call(pending, 0.0, 0)
+        item = frame.add(size + _ITEM_OVERHEAD)
+        item.id = call_id
         item.register.agents.extend(joined)
         item.register.removed.extend(left)
         self.agents.update((agent.name, agent) for agent in joined)
@@ -563,13 +569,6 @@ class LinkProtocol:
         if self._idle:
             self._idle = False
             self._events.wake()
-
-    def _call_item(self, pending: PendingCall, size: int, timeout: float, invocation_id: int) -> link_pb2.LinkItem:
-        frame = self._room(size + _ITEM_OVERHEAD)  # what is full now was said before this call
-        call_id = self._open_call(pending, timeout, invocation_id)
-        item: link_pb2.LinkItem = frame.add(size + _ITEM_OVERHEAD)
-        item.id = call_id
-        return item
 
     def _open_call(self, pending: PendingCall, timeout: float, invocation_id: int) -> int:
         """The id of a new call, which must be said at once. Raises AmxError CALLS_IN_FLIGHT."""

@@ -724,12 +724,11 @@ class Runner:
             return
         outcome = delivery.outcome
         if outcome is None:
-            item = self.protocol.item(0)
-            item.delivered.SetInParent()
+            self.protocol.delivered(delivery.id)
         else:
             item = self.protocol.item(outcome.ByteSize())
             item.delivered.CopyFrom(outcome)
-        item.id = delivery.id
+            item.id = delivery.id
         del self._jobs[delivery.id]
         if self._empty:
             self._report_empty()

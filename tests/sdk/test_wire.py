@@ -72,6 +72,8 @@ def items_from_sdk(draw: st.DrawFn) -> link_pb2.LinkItem:
     if kind < 4:
         item.call.timeout_ms = draw(numbers)
         item.call.request.CopyFrom(draw(messages()))
+    elif kind == 4:
+        item.delivered.SetInParent()
     elif kind < 8:
         item.complete.attempt, item.complete.epoch = draw(small), draw(numbers)
         item.complete.result.content_type, item.complete.result.data = draw(texts), draw(contents)
@@ -114,6 +116,8 @@ def from_entry(wire: Any, entry: tuple[Any, ...]) -> Iterator[link_pb2.LinkItem]
         _, item.complete.attempt, item.complete.epoch, data = fields
         item.complete.result.ParseFromString(data)
         item.complete.result.SetInParent()
+    elif kind == wire.DELIVERED:
+        item.delivered.SetInParent()
     elif kind == wire.INVOKE:
         _, attempt, epoch, timeout_ms, version, agent, key, handler, data, content_type, content = fields
         invoke = item.invoke
@@ -238,6 +242,31 @@ def test_written_items_are_read_back_by_the_generated_classes(wire: Any, data: s
     ping = read.items.pop(2)
     assert ping.ping.nonce == 7
     assert list(read.items) == expected
+
+
+@on_both
+@given(data=st.data())
+def test_written_items_that_carry_events_are_read_back_by_the_generated_classes(wire: Any, data: st.DataObject) -> None:
+    draw = data.draw
+    published, deliver, delivered, call = expected = [link_pb2.LinkItem(id=draw(ids)) for _ in range(4)]
+    published.reply.published.event_id, published.reply.published.subscribers = draw(texts), draw(small)
+    event = deliver.deliver.event
+    event.topic, event.publisher, event.payload.data = draw(names), draw(texts), draw(contents)
+    deliver.deliver.agent, deliver.deliver.handler = draw(names), draw(names)
+    deliver.deliver.epochs.extend(draw(st.lists(numbers, max_size=200)))
+    delivered.delivered.SetInParent()
+    call.call.invocation_id, call.call.timeout_ms = draw(numbers), draw(numbers)
+    call.call.publish.CopyFrom(event)
+
+    encoded = event.SerializeToString()
+    receiver = wire.field(2 << 3 | 2, deliver.deliver.agent) + wire.field(3 << 3 | 2, deliver.deliver.handler)
+    said = (published.reply.published.event_id, published.reply.published.subscribers)
+    frame = wire.Frame()
+    frame.append(wire.published_item(published.id, *said))
+    frame.append(wire.deliver_item(deliver.id, encoded, receiver, list(deliver.deliver.epochs)))
+    frame.append(wire.delivered_item(delivered.id))
+    frame.append(wire.call_item(call.id, call.call.invocation_id, call.call.timeout_ms, 6 << 3 | 2, encoded))
+    assert frame.items() == expected
 
 
 @on_both

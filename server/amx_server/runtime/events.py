@@ -11,6 +11,7 @@ from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Protocol
 
+from amx import wire
 from amx.v1 import common_pb2, link_pb2, message_pb2
 from amx_server.core.clock import Clock
 from amx_server.core.config import EngineConfig
@@ -568,14 +569,8 @@ class Events:
 
     def _send(self, link: LinkSession, delivery: Delivery) -> None:
         id = self._dispatcher.next_id()
-        event = delivery.event
-        item = link.outbox.add(event.ByteSize() + 64 + 6 * len(delivery.epochs))
-        item.id = id
-        deliver = item.deliver
-        deliver.event.CopyFrom(event)
-        deliver.agent = delivery.handler.agent.name
-        deliver.handler = delivery.handler.name
-        deliver.epochs.extend(delivery.epochs)
+        event = delivery.event.SerializeToString()
+        link.outbox.append(wire.deliver_item(id, event, delivery.handler.receiver, delivery.epochs))
         delivery.started = self._now()
         link.in_flight += 1
         link.deliveries[id] = delivery

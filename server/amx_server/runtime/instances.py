@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from amx import wire
 from amx.v1 import common_pb2, message_pb2
 from amx_server.memory.instance_memory import InstanceMemory, MemorySpec
 from amx_server.runtime.breaker import CircuitBreaker
@@ -21,6 +22,8 @@ from amx_server.telemetry.metrics import HandlerStats
 if TYPE_CHECKING:
     from amx_server.runtime.links import LinkSession
     from amx_server.runtime.namespaces import Namespace
+
+_AGENT, _HANDLER = 2 << 3 | 2, 3 << 3 | 2  # tags of Deliver
 
 
 class ReplySink(Protocol):
@@ -147,13 +150,14 @@ class Invocation:
 class HandlerState:
     """One handler of one agent: its specification, which a new version replaces, and its record."""
 
-    __slots__ = ("agent", "breaker", "name", "retry", "spec", "stats")
+    __slots__ = ("agent", "breaker", "name", "receiver", "retry", "spec", "stats")
 
     def __init__(
         self, agent: Agent, spec: HandlerSpec, breaker: CircuitBreaker | None, retry: RetryPlan, stats: HandlerStats
     ) -> None:
         self.agent = agent
         self.name = spec.name
+        self.receiver = wire.field(_AGENT, agent.name) + wire.field(_HANDLER, spec.name)  # of Deliver, as it travels
         self.spec = spec
         self.breaker = breaker
         self.retry = retry

@@ -40,7 +40,8 @@ log = get_logger(__name__)
 _LOOK_SECONDS = 1.0  # between two looks at what links owe: acknowledgements, the end of a drain
 PROTOCOL_MIN = 1
 PROTOCOL_MAX = 1
-_KINDS = {wire.REQUEST: "call", wire.RESULT: "complete"}
+_KINDS = {wire.REQUEST: "call", wire.RESULT: "complete", wire.DELIVERED: "delivered"}
+_PLAIN = link_pb2.Delivered()  # every target succeeded, and changed nothing
 _CALLS = frozenset({"call", "register"})  # items whose ids are the SDK's, and that are answered with a Reply
 _SENDER = 12 << 3 | 2  # tag of Message.sender
 _MAX_UINT32 = 2**32 - 1
@@ -118,6 +119,12 @@ class LinkCall:
             item.id = self.id
             item.chunk.payload.CopyFrom(payload)
 
+    def published(self, event_id: str, subscribers: int) -> None:
+        """Answers the publication of an event."""
+        session = self._session
+        if session.calls.pop(self.id, None) is not None:
+            session.outbox.append(wire.published_item(self.id, event_id, subscribers))
+
     def reply(self) -> link_pb2.Reply | None:
         """The reply to fill in for outcomes other than the above; None if the call has been given up."""
         session = self._session
@@ -155,6 +162,10 @@ class HandlerCall(LinkCall):
     def fail(self, failure: common_pb2.Failure) -> None:
         self.left()
         super().fail(failure)
+
+    def published(self, event_id: str, subscribers: int) -> None:
+        self.left()
+        super().published(event_id, subscribers)
 
     def reply(self) -> link_pb2.Reply | None:
         self.left()
@@ -283,6 +294,8 @@ class LinkSession:
                     complete(self, id, attempt, epoch, payload)
                     if self.draining and not self.in_flight:
                         self._links.drained(self)
+                elif kind == wire.DELIVERED:
+                    self._operations.events.delivered(self, entry[1], _PLAIN)
                 else:
                     id = entry[1]
                     calls = self.calls

@@ -160,11 +160,8 @@ def require_memory(require: Callable[[str, str], None], operation: memory_pb2.Me
 def _published(call: LinkCall, event: message_pb2.Event, subscribers: int, error: BaseException | None) -> None:
     if error is not None:
         call.fail(failure_of(error))
-        return
-    reply = call.reply()
-    if reply is not None:
-        reply.published.event_id = event.event_id
-        reply.published.subscribers = subscribers
+    else:
+        call.published(event.event_id, subscribers)
 
 
 def _broadcasted(call: LinkCall, result: message_pb2.BroadcastResult) -> None:
