@@ -3,13 +3,10 @@ package com.aimatrix.engine;
 import com.aimatrix.engine.core.Environment;
 import com.aimatrix.engine.errors.AmxException;
 import com.aimatrix.engine.errors.Code;
-import com.aimatrix.engine.errors.InvalidInputException;
 import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.spec.AgentSpec;
 import com.aimatrix.engine.transport.Connector;
 import com.aimatrix.engine.transport.GrpcConnector;
-import java.io.IOException;
-import java.nio.file.Files;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -192,23 +189,14 @@ public final class AmxEngineBuilder {
     }
 
     /**
-     * Settings of a file of JSON.
+     * Settings of a file of YAML or JSON.
      *
      * @param file its path
      * @return this
      * @throws AmxException INVALID_CONFIG naming the file and what is wrong with it
      */
     public AmxEngineBuilder withConfig(Path file) {
-        Object loaded;
-        try {
-            loaded = json.read(Files.readAllBytes(file));
-        } catch (IOException | InvalidInputException error) {
-            throw invalidConfig("the configuration " + file + " cannot be read: " + error.getMessage(), error);
-        }
-        if (!(loaded instanceof Map<?, ?> sections)) {
-            throw invalidConfig("the configuration " + file + " must hold sections", null);
-        }
-        sections.forEach((name, section) -> settings.put(String.valueOf(name), section));
+        settings.putAll(ConfigFile.read(file));
         return this;
     }
 
@@ -307,6 +295,6 @@ public final class AmxEngineBuilder {
     }
 
     private static AmxException invalidConfig(String message, Throwable cause) {
-        return new AmxException.Facts(Code.INVALID_ARGUMENT, "INVALID_CONFIG", message).cause(cause).exception();
+        return ConfigFile.invalid(message, cause);
     }
 }

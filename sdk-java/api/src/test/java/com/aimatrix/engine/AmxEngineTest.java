@@ -9,6 +9,7 @@ import com.aimatrix.engine.errors.AmxException;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
+import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
@@ -55,6 +56,21 @@ class AmxEngineTest {
                 reason(() -> AmxEngine.builder().withConfig(Map.of("engine", Map.of("concurrency", "x"))).build()));
         assertEquals("INVALID_CONFIG", reason(() -> AmxEngine.builder().withConfig(Map.of("engine", 1)).build()));
         assertEquals("INVALID_CONFIG", reason(() -> AmxEngine.builder().withConcurrency(0)));
+    }
+
+    @Test
+    void settings_may_be_yaml(@TempDir Path folder) throws Exception {
+        Path file = folder.resolve("amx-config.yaml");
+        Files.writeString(file, "# ours\nengine:\n  address: there:1\n  concurrency: 5\nmine: {list: [1, two]}\n");
+        AmxEngine engine = AmxEngine.builder().withConfig(file).build();
+        assertEquals("there:1", engine.address());
+        assertEquals(Map.of("list", List.of(1, "two")), engine.config().get("mine"));
+        Files.writeString(file, "# nothing is said\n");
+        assertEquals("localhost:9090", AmxEngine.builder().withConfig(file).build().address());
+        Files.writeString(file, "a: 1\na: 2\n");
+        assertEquals("INVALID_CONFIG", reason(() -> AmxEngine.builder().withConfig(file)));
+        Files.writeString(file, "a: !!java.net.URL [http://there]\n");
+        assertEquals("INVALID_CONFIG", reason(() -> AmxEngine.builder().withConfig(file)));
     }
 
     @Test
