@@ -6,7 +6,6 @@ Durations are seconds and sizes are bytes once read, however they were written.
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import os
 import re
@@ -14,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 
 from amx_server.core.errors import INVALID_ARGUMENT, AmxError
@@ -50,7 +48,7 @@ class ConfigError(AmxError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
 
 class TlsConfig(_Section):
@@ -556,28 +554,15 @@ def load_config(
         raise ConfigError([_explain(problem, origins) for problem in error.errors(include_url=False)]) from None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML without silently overwritten keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
-                if key.value in seen:
-                    raise yaml.MarkedYAMLError(
-                        problem=f"the key '{key.value}' appears twice", problem_mark=key.start_mark
-                    )
-                seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
 def _read_yaml(path: Path) -> dict[str, Any]:
+    from amx_server.core import yaml_reading  # many engines have no file
+
     try:
         with path.open(encoding="utf-8") as file:
-            document = yaml.load(file, Loader=_Loader)  # noqa: S506 - a SafeLoader
+            document = yaml_reading.read(file)
     except OSError as error:
         raise ConfigError([f"{path}: cannot be read: {error.strerror}; give the file with --config"]) from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml_reading.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError([f"{path}: is not YAML: {error}"]) from None
     if document is None:
         return {}
@@ -660,9 +645,11 @@ def parse_setting(text: str) -> Any:
     if text.strip() == "null":
         return None
     if text.lstrip()[:1] in ("[", "{"):
+        from amx_server.core import yaml_reading
+
         try:
-            return yaml.load(text, Loader=_Loader)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError:
+            return yaml_reading.read(text)
+        except yaml_reading.YAMLError:
             return text
     return text
 
@@ -711,6 +698,8 @@ def _explain(problem: Any, origins: dict[tuple[str, ...], str]) -> str:
 def _suggestion(key: str, known: Mapping[str, object]) -> str:
     if key in _BELONGS_ELSEWHERE and known is EngineConfig.model_fields:
         return f"; its settings are under '{_BELONGS_ELSEWHERE[key]}' here"
+    import difflib  # for people who mistyped
+
     close = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
     listing = ", ".join(sorted(known))
     return f"; did you mean '{close[0]}'?" if close else f"; known here: {listing}"

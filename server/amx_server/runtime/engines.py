@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-
 from amx.v1 import common_pb2, link_pb2, memory_pb2, message_pb2
 from amx_server.cluster.outbox import EVENTS, ShardOutbox, publisher_text
 from amx_server.cluster.peers import Forwarded, PeerCall, Peers
@@ -19,8 +17,11 @@ from amx_server.runtime.dispatch import DEFAULT_KEY
 from amx_server.runtime.timers import Timers
 from amx_server.security.identity import Identity
 from amx_server.storage.interface import Commit, Store, StoredMessage
+from amx_server.telemetry import families
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from amx_server.runtime.instances import ReplySink
     from amx_server.runtime.namespaces import Namespace
 
@@ -64,10 +65,10 @@ class Engines:
 
     def metrics(self) -> Iterator[Metric]:
         """What is counted here."""
-        yield CounterMetricFamily("amx_forwarded_messages", "Messages handed to other engines.", value=self.forwarded)
+        yield families.counter("amx_forwarded_messages", "Messages handed to other engines.", value=self.forwarded)
         outbox = self.outbox
-        yield GaugeMetricFamily("amx_outbox_messages", "Stored for other engines.", value=outbox.waiting)
-        yield CounterMetricFamily("amx_outbox_refused", "Refused by other engines for good.", value=outbox.dead)
+        yield families.gauge("amx_outbox_messages", "Stored for other engines.", value=outbox.waiting)
+        yield families.counter("amx_outbox_refused", "Refused by other engines for good.", value=outbox.dead)
 
     # --- ownership ---------------------------------------------------------------------------------------------------
 

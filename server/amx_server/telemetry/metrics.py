@@ -1,6 +1,7 @@
 """What the engine counts, and how Prometheus reads it.
 
-The engine counts in plain integers, which cost nothing; they become metric families only when somebody scrapes.
+The engine counts in plain integers, which cost nothing; they become metric families only when somebody scrapes, and
+only then is the library for them loaded.
 Each engine has its own registry, so that several fit in one process.
 """
 
@@ -10,11 +11,13 @@ import os
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
-from prometheus_client.registry import Collector
+from amx_server.telemetry import families
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric
 
 # Upper bounds of the duration buckets, in seconds: from a cached answer to a language model's.
 DURATION_BOUNDS = (
@@ -180,7 +183,7 @@ class EngineGauges:
     """(agent name, handler name) -> 0 closed, 1 half open, 2 open. Closed ones may be absent."""
 
 
-class EngineMetrics(Collector):
+class EngineMetrics:
     """Everything one engine counts."""
 
     def __init__(self, read_gauges: Callable[[], EngineGauges] = EngineGauges) -> None:
@@ -194,12 +197,8 @@ class EngineMetrics(Collector):
         self.read_gauges = read_gauges
         self.sources: list[Callable[[], Iterable[Metric]]] = []
         """Families of parts that keep their own numbers; called as `read_gauges` is."""
-        self.registry = CollectorRegistry(auto_describe=False)
+        self._registry: CollectorRegistry | None = None
         self._handlers: list[HandlerStats] = []
-        self.registry.register(self)
-        ProcessCollector(registry=self.registry)
-        PlatformCollector(registry=self.registry)
-        GCCollector(registry=self.registry)
 
     def handler(self, agent_name: str, handler_name: str) -> HandlerStats:
         """New counters of one handler, rendered from now on. Handlers of equal names are added up."""
@@ -213,8 +212,22 @@ class EngineMetrics(Collector):
 
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """(content type, text) of everything, in the format that the Accept header asks for."""
+        from prometheus_client.exposition import choose_encoder
+
+        if self._registry is None:
+            self._registry = self._collectors()
         encode, content_type = choose_encoder(accept)
-        return content_type, encode(self.registry)
+        return content_type, encode(self._registry)
+
+    def _collectors(self) -> CollectorRegistry:
+        from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+        registry = CollectorRegistry(auto_describe=False)
+        registry.register(self)
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
+        GCCollector(registry=registry)
+        return registry
 
     def collect(self) -> Iterable[Metric]:
         """Called by the registry at each scrape."""
@@ -229,12 +242,12 @@ class EngineMetrics(Collector):
         yield _gauges("amx_queued_messages", "Messages waiting in mailboxes.", "agent_name", gauges.queued_messages)
         yield _gauge("amx_pressure_level", "1 normal, 2 elevated, 3 high, 4 critical.", gauges.pressure_level)
         yield _gauges("amx_pressure_reading", "What makes the pressure.", "signal", gauges.pressure_readings)
-        yield CounterMetricFamily(
+        yield families.counter(
             "amx_pressure_refusals", "Messages and events refused because of pressure.", value=gauges.pressure_refusals
         )
         yield _gauges("amx_waits", "What instances wait for.", "reason", gauges.waits)
         yield _gauges("amx_stored_bytes", "Bytes stored.", "namespace", gauges.stored_bytes)
-        breakers = GaugeMetricFamily(
+        breakers = families.gauge(
             "amx_circuit_breaker_state", "0 closed, 1 half open, 2 open.", labels=("agent_name", "handler_name")
         )
         for labels, state in gauges.breakers.items():
@@ -242,21 +255,21 @@ class EngineMetrics(Collector):
         yield breakers
         for counter in fields(self.counters):
             value = getattr(self.counters, counter.name)
-            yield CounterMetricFamily(f"amx_{counter.name}", counter.metadata["text"], value=value)
-        refusals = CounterMetricFamily("amx_refusals", "Requests answered with a failure.", labels=("reason",))
+            yield families.counter(f"amx_{counter.name}", counter.metadata["text"], value=value)
+        refusals = families.counter("amx_refusals", "Requests answered with a failure.", labels=("reason",))
         for reason, count in self.refusals.items():
             refusals.add_metric((reason,), count)
         yield refusals
-        yield HistogramMetricFamily(
+        yield families.histogram(
             "amx_commit_duration_seconds",
             "Seconds a transaction took to reach the disk.",
             buckets=self.commit_durations.buckets(),
             sum_value=self.commit_durations.total_seconds,
         )
-        for families in self.sources:
-            yield from families()
+        for source in self.sources:
+            yield from source()
 
-        waits = HistogramMetricFamily("amx_wait_duration_seconds", "Seconds that instances waited.", labels=("reason",))
+        waits = families.histogram("amx_wait_duration_seconds", "Seconds that instances waited.", labels=("reason",))
         for reason, durations in self.wait_durations.items():
             waits.add_metric((reason,), durations.buckets(), durations.total_seconds)
         yield waits
@@ -269,12 +282,12 @@ class EngineMetrics(Collector):
                 total.succeeded += stats.succeeded
                 total.failed += stats.failed
                 total.durations.add(stats.durations)
-        processed = CounterMetricFamily(
+        processed = families.counter(
             "amx_messages_processed",
             "Messages that agents processed.",
             labels=("agent_name", "message_type", "status"),
         )
-        durations = HistogramMetricFamily(
+        durations = families.histogram(
             "amx_message_processing_duration",
             "Seconds that handlers took to process messages.",
             labels=("agent_name", "message_type"),
@@ -288,11 +301,11 @@ class EngineMetrics(Collector):
 
 
 def _gauge(name: str, text: str, value: float) -> Metric:
-    return GaugeMetricFamily(name, text, value=value)
+    return families.gauge(name, text, value=value)
 
 
 def _gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=(label,))
+    family = families.gauge(name, text, labels=(label,))
     for key, value in values.items():
         family.add_metric((key,), value)
     return family

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from typing import TYPE_CHECKING
 
 from amx_server.inference.io.accounting import ProviderStats
 from amx_server.inference.io.manager import IoManager
+from amx_server.telemetry import families
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 _COUNTERS: tuple[tuple[str, str, Callable[[ProviderStats], float]], ...] = (
     ("amx_io_requests", "Attempts that reached a provider; a batch is one.", lambda stats: stats.requests),
@@ -27,28 +30,28 @@ _GAUGES: tuple[tuple[str, str, Callable[[ProviderStats], float]], ...] = (
 def io_metrics(io: IoManager) -> Iterator[Metric]:
     """All families, at this moment."""
     stats = io.stats()
-    yield CounterMetricFamily("amx_io_asked", "Operations that agents asked for.", value=stats.operations)
-    yield CounterMetricFamily("amx_io_coalesced", "Of these, joined one that was under way.", value=stats.coalesced)
-    yield CounterMetricFamily("amx_io_cache_hits", "Of these, answered from the cache.", value=stats.cache_hits)
-    failures = CounterMetricFamily("amx_io_failures", "Callers that got no answer.", labels=("reason",))
+    yield families.counter("amx_io_asked", "Operations that agents asked for.", value=stats.operations)
+    yield families.counter("amx_io_coalesced", "Of these, joined one that was under way.", value=stats.coalesced)
+    yield families.counter("amx_io_cache_hits", "Of these, answered from the cache.", value=stats.cache_hits)
+    failures = families.counter("amx_io_failures", "Callers that got no answer.", labels=("reason",))
     for reason, count in stats.failures.items():
         failures.add_metric((reason,), count)
     yield failures
-    waiting = GaugeMetricFamily("amx_io_waiting", "Callers that wait.", labels=("reason",))
+    waiting = families.gauge("amx_io_waiting", "Callers that wait.", labels=("reason",))
     for kind, callers in stats.waiting_by_reason.items():
         waiting.add_metric((kind,), callers)
     yield waiting
     for name, text, read in _COUNTERS:
-        counter = CounterMetricFamily(name, text, labels=("provider",))
+        counter = families.counter(name, text, labels=("provider",))
         for provider, figures in stats.providers.items():
             counter.add_metric((provider,), read(figures))
         yield counter
     for name, text, read in _GAUGES:
-        gauge = GaugeMetricFamily(name, text, labels=("provider",))
+        gauge = families.gauge(name, text, labels=("provider",))
         for provider, figures in stats.providers.items():
             gauge.add_metric((provider,), read(figures))
         yield gauge
-    durations = HistogramMetricFamily(
+    durations = families.histogram(
         "amx_io_duration_seconds", "Seconds that requests to a provider took.", labels=("provider",)
     )
     for provider in stats.providers:

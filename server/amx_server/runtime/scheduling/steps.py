@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import TYPE_CHECKING
 
-from prometheus_client.metrics_core import GaugeMetricFamily, HistogramMetricFamily, Metric
-
 from amx_server.runtime.scheduling.run_queue import Lane, RunQueue
 from amx_server.runtime.scheduling.shares import Account, Share
+from amx_server.telemetry import families
 from amx_server.telemetry.metrics import DurationHistogram
 
 if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
+
     from amx_engine._runs import Run
 
 SLICE_SECONDS = 0.002
@@ -104,8 +105,8 @@ class Steps:
 
     def metrics(self) -> Iterable[Metric]:
         """For Prometheus."""
-        yield GaugeMetricFamily("amx_steps_waiting", "Steps of handlers that wait for their turn.", value=self.waiting)
-        yield HistogramMetricFamily(
+        yield families.gauge("amx_steps_waiting", "Steps of handlers that wait for their turn.", value=self.waiting)
+        yield families.histogram(
             "amx_step_delay_seconds",
             "Seconds for which steps that could not go on at once waited for their turn.",
             buckets=self.delays.buckets(),

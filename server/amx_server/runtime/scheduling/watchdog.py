@@ -16,12 +16,14 @@ from contextvars import copy_context
 from dataclasses import dataclass, replace
 from time import monotonic, time
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from prometheus_client.metrics_core import CounterMetricFamily, HistogramMetricFamily, Metric
-
+from amx_server.telemetry import families
 from amx_server.telemetry.logs import get_logger
 from amx_server.telemetry.metrics import DurationHistogram
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 log = get_logger(__name__)
 
@@ -114,13 +116,13 @@ class Watchdog:
 
     def metrics(self) -> Iterable[Metric]:
         """For Prometheus."""
-        blocks = CounterMetricFamily(
+        blocks = families.counter(
             "amx_loop_blocks", "Times that the event loop stood still.", labels=("agent_name", "handler_name")
         )
         for names, count in list(self.counts.items()):
             blocks.add_metric(names, count)
         yield blocks
-        yield HistogramMetricFamily(
+        yield families.histogram(
             "amx_loop_block_duration_seconds",
             "Seconds for which the event loop stood still.",
             buckets=self.durations.buckets(),
