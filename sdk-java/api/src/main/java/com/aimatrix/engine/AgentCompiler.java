@@ -34,13 +34,12 @@ import java.lang.reflect.Field;
 import java.lang.reflect.InaccessibleObjectException;
 import java.lang.reflect.Method;
 import java.lang.reflect.Modifier;
-import java.lang.reflect.ParameterizedType;
-import java.lang.reflect.Type;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.Arrays;
 import java.util.Collection;
 import java.util.Comparator;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.LinkedHashSet;
 import java.util.List;
@@ -65,6 +64,10 @@ final class AgentCompiler {
             Pattern.compile("\\d+\\.\\d+\\.\\d+(?:-[0-9A-Za-z.-]+)?(?:\\+[0-9A-Za-z.-]+)?");
     private static final Pattern PERMISSION = Pattern.compile("[A-Za-z0-9_.*-]+(?::[A-Za-z0-9_.*-]+)*");
 
+    /** What a handler may return that is no value yet, or many; the first type parameter is theirs. */
+    private static final List<Class<?>> LATER =
+            List.of(Flow.Publisher.class, BaseStream.class, Iterator.class, CompletionStage.class);
+
     private static final MethodHandle BEHIND;
 
     static {
@@ -82,6 +85,7 @@ final class AgentCompiler {
     private final Class<?> type;
     private final String prefix;
     private final String where;
+    private final Declared types;
     private final AgentDefinition.Builder definition = AgentDefinition.newBuilder();
     private final Map<String, HandlerSpec> handlers = new LinkedHashMap<>();
     private final List<String> defaults = new ArrayList<>();
@@ -99,10 +103,11 @@ final class AgentCompiler {
 
     AgentCompiler(Json json, Class<?> type, String prefix) {
         this.json = json;
-        this.type = type;
+        this.type = Declared.written(type);
         this.prefix = prefix;
-        this.where = type.getSimpleName();
-        this.dialect = Dialects.of(type);
+        this.where = this.type.getSimpleName();
+        this.types = new Declared(json, this.type);
+        this.dialect = Dialects.of(this.type);
     }
 
     /** What is made is, or may be, another object that stands before the one of the class. */
@@ -272,7 +277,7 @@ final class AgentCompiler {
                                 || method.getAnnotationsByType(Scheduled.class).length > 0
                                 || method.getAnnotationsByType(Subscribe.class).length > 0;
                 if (said) {
-                    found.put(method.getName() + Arrays.toString(method.getParameterTypes()), method);
+                    found.put(types.signature(method), method);
                 } else if (method.isAnnotationPresent(RequiresPermission.class)) {
                     throw new DefinitionException(
                             where + "." + method.getName() + " has @RequiresPermission, but is no handler; add @Handler");
@@ -311,7 +316,7 @@ final class AgentCompiler {
     private CompiledAgent.MemoryField memory(Field field, Memory said) {
         String name = said.name().isEmpty() ? field.getName() : said.name();
         String place = where + "." + field.getName();
-        JavaType its = dialect == null ? json.type(field.getGenericType()) : dialect.type(field, json);
+        JavaType its = dialect == null ? types.type(field.getGenericType(), field.getDeclaringClass()) : dialect.type(field, json);
         Class<?> raw = field.getType();
         MemoryKind kind = MemoryKind.MEMORY_KIND_VALUE;
         JavaType value = its;
@@ -426,18 +431,20 @@ final class AgentCompiler {
                         place + " takes several values, and their names are not in its class; compile it with"
                                 + " -parameters, or take one record");
             }
-            parameters.add(new Dialect.Parameter(one.getName(), json.type(one.getParameterizedType())));
+            JavaType its = types.type(one.getParameterizedType(), method.getDeclaringClass());
+            parameters.add(new Dialect.Parameter(one.getName(), its));
         }
-        Type returned = method.getGenericReturnType();
-        Class<?> raw = method.getReturnType();
-        boolean streaming =
-                Flow.Publisher.class.isAssignableFrom(raw)
-                        || BaseStream.class.isAssignableFrom(raw)
-                        || java.util.Iterator.class.isAssignableFrom(raw);
-        if (streaming || CompletionStage.class.isAssignableFrom(raw)) {
-            returned = argument(returned);
+        JavaType returned = types.type(method.getGenericReturnType(), method.getDeclaringClass());
+        boolean streaming = false;
+        for (Class<?> later : LATER) {
+            if (later.isAssignableFrom(returned.getRawClass())) {
+                JavaType[] arguments = returned.findTypeParameters(later);
+                returned = arguments.length == 0 ? json.type(Object.class) : arguments[0];
+                streaming = later != CompletionStage.class;
+                break;
+            }
         }
-        return new Shape(method.getName(), parameters, json.type(returned), streaming, open(method));
+        return new Shape(method.getName(), parameters, returned, streaming, open(method));
     }
 
     private static List<Parameter> parameters(Shape shape) {
@@ -478,12 +485,6 @@ final class AgentCompiler {
         }
         boolean nothing = raw == void.class || raw == Void.class || raw == Message.class || raw == Payload.class;
         return nothing ? "" : Schemas.text(json, output);
-    }
-
-    private static Type argument(Type given) {
-        return given instanceof ParameterizedType generic && generic.getActualTypeArguments().length == 1
-                ? generic.getActualTypeArguments()[0]
-                : Object.class;
     }
 
     private boolean events(Method method, String name, HandlerDefinition.Builder described, Handler said) {

@@ -20,7 +20,7 @@ public final class Agents {
      * @throws com.aimatrix.engine.errors.DefinitionException naming the culprit and the cure
      */
     public static AgentSpec of(Class<?> type) {
-        return new AgentCompiler(Json.standard(), type, "").compile(Makers.constructor(type));
+        return of(type, null, "", Json.standard());
     }
 
     /**
@@ -35,7 +35,8 @@ public final class Agents {
     }
 
     static AgentSpec copies(Object object, Json json) {
-        return new AgentCompiler(json, object.getClass(), "").compile(Makers.copies(object));
+        Class<?> type = object.getClass();
+        return Declared.loaded(type, () -> new AgentCompiler(json, type, "").compile(Makers.copies(object)));
     }
 
     /**
@@ -50,7 +51,9 @@ public final class Agents {
      * @throws com.aimatrix.engine.errors.DefinitionException naming the culprit and the cure
      */
     public static <T> AgentSpec of(Class<T> type, Supplier<? extends T> maker, String prefix, Json json) {
-        return new AgentCompiler(json, type, prefix).compile(maker == null ? Makers.constructor(type) : maker);
+        return Declared.loaded(
+                type,
+                () -> new AgentCompiler(json, type, prefix).compile(maker == null ? Makers.constructor(type) : maker));
     }
 
     /**
@@ -68,7 +71,7 @@ public final class Agents {
      */
     public static <T> AgentSpec proxied(
             Class<T> type, Supplier<? extends T> maker, UnaryOperator<Object> behind, Json json) {
-        return new AgentCompiler(json, type, "").behind(behind).compile(maker);
+        return Declared.loaded(type, () -> new AgentCompiler(json, type, "").behind(behind).compile(maker));
     }
 
     /**

@@ -21,7 +21,10 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Flow;
+import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
+import org.slf4j.Logger;
+import org.slf4j.LoggerFactory;
 
 /**
  * This process's link to an engine: hosts agents, and calls others.
@@ -32,10 +35,12 @@ import java.util.concurrent.atomic.AtomicLong;
  * }
  * }</pre>
  *
- * Calls end with AmxException and the engine's reason. While the link is lost they wait, until their timeouts. Safe for
- * use by many threads.
+ * Calls end with AmxException and the engine's reason. While the link is lost they wait, until their timeouts. Futures
+ * are completed on the link's own thread: callbacks that are attached to them with thenApply and the like must be quick;
+ * one that waits for another call gets LINK_BLOCKED. Safe for use by many threads.
  */
 public final class AmxEngine implements AutoCloseable {
+    private static final Logger LOG = LoggerFactory.getLogger("com.aimatrix.engine");
     private static final long DEFAULT_TIMEOUT_MS = 30_000;
     private static final Duration DEFAULT_DRAIN = Duration.ofSeconds(30);
 
@@ -121,7 +126,12 @@ public final class AmxEngine implements AutoCloseable {
      *
      * @param deadline how long handlers may take
      */
-    public synchronized void stop(Duration deadline) {
+    public void stop(Duration deadline) {
+        Calls.mayBlock(null);
+        leave(deadline);
+    }
+
+    private synchronized void leave(Duration deadline) {
         long deadlineMs = Durations.milliseconds(deadline, "deadline");
         Running was = running;
         if (was == null) {
@@ -186,17 +196,48 @@ public final class AmxEngine implements AutoCloseable {
         return link().ended();
     }
 
-    /** Runs until the process is told to end, or `stop`, then stops. Starts first if need be. For the main of a worker. */
+    /**
+     * Runs until the process is told to end (SIGTERM, SIGINT), or `stop`, then stops and returns: a main that ends with
+     * it exits with 0. Starts first if need be. A second signal ends the process at once.
+     *
+     * @throws AmxException as `start`, or why the engine refused to have a lost link back
+     */
     public void runForever() {
-        if (running == null) {
-            start();
-        }
-        Thread stopping = new Thread(this::stop, "amx-stop");
-        Runtime.getRuntime().addShutdownHook(stopping);
-        try {
-            Calls.await(closed());
+        AtomicBoolean told = new AtomicBoolean();
+        Runnable leave =
+                () -> {
+                    if (told.compareAndSet(false, true)) {
+                        LOG.info(
+                                "told to end: what runs may finish within {} s; a second signal ends this process at once",
+                                DEFAULT_DRAIN.toSeconds());
+                        stop();
+                    }
+                };
+        Thread leaving = new Thread(leave, "amx-stop"); // for whoever ends the JVM otherwise
+        Runtime.getRuntime().addShutdownHook(leaving);
+        try (Signals signals = Signals.caught(leave)) {
+            if (running == null && !told.get()) {
+                start();
+            }
+            Running now = running;
+            if (now != null && !told.get()) {
+                Calls.await(now.link().ended());
+            }
+        } catch (AmxException error) {
+            if (!told.get()) {
+                throw error;
+            } // else it was stopped while it started
         } finally {
             stop();
+            forget(leaving);
+        }
+    }
+
+    private static void forget(Thread hook) {
+        try {
+            Runtime.getRuntime().removeShutdownHook(hook);
+        } catch (IllegalStateException running) {
+            // it is what got us here
         }
     }
 

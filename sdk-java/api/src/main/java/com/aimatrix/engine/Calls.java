@@ -5,6 +5,7 @@ import com.aimatrix.engine.errors.AmxException;
 import com.aimatrix.engine.errors.Code;
 import com.aimatrix.engine.json.Json;
 import com.aimatrix.engine.json.Payloads;
+import com.aimatrix.engine.transport.LinkThread;
 import com.aimatrix.engine.v1.BroadcastResult;
 import com.aimatrix.engine.v1.Payload;
 import com.fasterxml.jackson.databind.JavaType;
@@ -29,6 +30,7 @@ final class Calls {
     static <T> T await(CompletableFuture<T> call) {
         try {
             if (!call.isDone()) {
+                mayBlock(call);
                 HandlerPool.blocks();
             }
             return call.get();
@@ -42,6 +44,20 @@ final class Calls {
             throw rethrown(error.getCause());
         } catch (CancellationException error) {
             throw new AmxException(Code.CANCELLED, "CANCELLED", "the call was cancelled");
+        }
+    }
+
+    /** Refuses to wait on the thread that everything that is waited for comes by. call: given up then; may be null. */
+    static void mayBlock(CompletableFuture<?> call) {
+        if (LinkThread.isCurrent()) {
+            if (call != null) {
+                call.cancel(true);
+            }
+            throw new AmxException(
+                    Code.FAILED_PRECONDITION,
+                    "LINK_BLOCKED",
+                    "a callback of a call waits here for something that only the thread it holds up could bring; make the"
+                            + " second call with thenCompose, or run the callback elsewhere, e.g. with thenApplyAsync");
         }
     }
 

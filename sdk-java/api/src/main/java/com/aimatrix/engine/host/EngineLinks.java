@@ -73,9 +73,9 @@ public final class EngineLinks implements EngineLink {
         return all(links.stream().map(link -> link.close(deadlineMs)).toList());
     }
 
-    /** As of one link; those before one that refuses have taken them then. */
     @Override
     public CompletableFuture<Void> register(Collection<AgentSpec> agents, Collection<String> removed) {
+        // If one refuses, those before it have taken them.
         CompletableFuture<Void> registered = CompletableFuture.completedFuture(null);
         for (Link link : links) {
             registered = registered.thenCompose(done -> link.register(agents, removed));

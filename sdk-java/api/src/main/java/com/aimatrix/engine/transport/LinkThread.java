@@ -24,9 +24,25 @@ public final class LinkThread implements Environment, AutoCloseable {
 
     /** Starts the thread. It does not keep the process alive. */
     public LinkThread() {
-        thread = new Thread(this::work, "amx-link");
+        thread = new Worker(this::work);
         thread.setDaemon(true);
         thread.start();
+    }
+
+    /** Recognised by its class. */
+    private static final class Worker extends Thread {
+        Worker(Runnable work) {
+            super(work, "amx-link");
+        }
+    }
+
+    /**
+     * Whether this is the thread of some link: callbacks of calls run there, and must not wait for anything.
+     *
+     * @return whether it is
+     */
+    public static boolean isCurrent() {
+        return Thread.currentThread() instanceof Worker;
     }
 
     private static final class Alarm implements Comparable<Alarm>, Timer {

@@ -2,6 +2,7 @@ package com.aimatrix.engine.it;
 
 import static com.aimatrix.engine.it.Waiting.until;
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
@@ -29,6 +30,7 @@ import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
 import java.util.concurrent.Flow;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.Semaphore;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
@@ -347,6 +349,137 @@ class FaultsTest {
             all.add(number);
         }
         assertEquals(all, reader.read);
+    }
+
+    // --- faults of the application's own -----------------------------------------------------------------------------
+
+    /** Fails in ways that are no exceptions. */
+    @Agent(name = "Faulty")
+    static class Faulty {
+        /** Cannot be initialized. */
+        static final class Broken {
+            static final int VALUE = Integer.parseInt("no number");
+        }
+
+        @Handler
+        int load() {
+            return Broken.VALUE;
+        }
+
+        @Handler
+        int recurse(int depth) {
+            return recurse(depth + 1) + 1;
+        }
+
+        @Handler
+        String fine() {
+            return "fine";
+        }
+    }
+
+    @Test
+    void errors_of_the_jvm_fail_their_message_and_nothing_else() {
+        EmbeddedEngine engine = session.engine();
+        AmxEngine client = session.connected(engine.address(), Faulty.class);
+        for (String[] expected : new String[][] {
+            {"load", "ExceptionInInitializerError"},
+            {"load", "NoClassDefFoundError"},
+            {"recurse", "StackOverflowError"}
+        }) {
+            AmxException error =
+                    assertThrows(
+                            AmxException.class,
+                            () -> client.request("Faulty", 1, Object.class, new MessageOptions().handler(expected[0])));
+            assertEquals("HANDLER_FAILED", error.reason());
+            assertTrue(error.metadata().get("exception").contains(expected[1]), error.metadata().toString());
+            assertEquals("fine", client.request("Faulty", null, Object.class, new MessageOptions().handler("fine")));
+        }
+    }
+
+    @Test
+    void an_executor_that_refuses_fails_the_message_and_keeps_nothing_busy() {
+        EmbeddedEngine engine = session.engine();
+        AtomicBoolean full = new AtomicBoolean();
+        ExecutorService threads = Executors.newCachedThreadPool();
+        session.add(threads::shutdownNow);
+        AmxEngine worker =
+                session.started(
+                        AmxEngine.builder()
+                                .withAddress(engine.address())
+                                .withConcurrency(2)
+                                .withAgent(Ledger.class)
+                                .withExecutor(
+                                        task -> {
+                                            if (full.get()) {
+                                                throw new RejectedExecutionException("full");
+                                            }
+                                            threads.execute(task);
+                                        }));
+        assertEquals(1, worker.request("Ledger", "a"));
+        full.set(true);
+        for (int number = 0; number < 5; number++) {
+            AmxException error = assertThrows(AmxException.class, () -> worker.request("Ledger", "b"));
+            assertEquals("HANDLER_FAILED", error.reason());
+        }
+        full.set(false);
+        assertEquals(2, worker.request("Ledger", "c"));
+    }
+
+    @Test
+    void a_callback_that_waits_on_the_links_thread_is_told_so_and_the_link_goes_on() throws Exception {
+        EmbeddedEngine engine = session.engine();
+        AmxEngine client = session.connected(engine.address(), Ledger.class, Patient.class);
+        CompletableFuture<String> asked = client.requestAsync("Patient", null, String.class, new MessageOptions());
+        CompletableFuture<Object> blocked = asked.thenApply(answer -> client.request("Ledger", "a"));
+        CompletableFuture<Void> stopped = asked.thenRun(client::stop);
+        CompletableFuture<Integer> composed =
+                asked.thenCompose(
+                        answer -> client.requestAsync("Ledger", "b", Integer.class, new MessageOptions()));
+        gate.go.release();
+        for (CompletableFuture<?> one : List.of(blocked, stopped)) {
+            Exception failed = assertThrows(Exception.class, () -> one.get(60, TimeUnit.SECONDS));
+            assertEquals("LINK_BLOCKED", ((AmxException) failed.getCause()).reason());
+        }
+        assertEquals(1, composed.get(60, TimeUnit.SECONDS));
+    }
+
+    /** Calls through the application's own engine, once the gate is open. */
+    @Agent(name = "Late")
+    static class Late {
+        static volatile AmxEngine engine;
+
+        @Handler
+        Object call() throws InterruptedException {
+            gate.runs.incrementAndGet();
+            gate.go.acquire();
+            return engine.request("Ledger", "late");
+        }
+    }
+
+    @Test
+    void what_still_runs_may_call_while_its_engine_stops() throws Exception {
+        EmbeddedEngine engine = session.engine();
+        session.connected(engine.address(), Ledger.class);
+        AmxEngine client = session.connected(engine.address());
+        AmxEngine worker = session.connected(engine.address(), Late.class);
+        Late.engine = worker;
+        CompletableFuture<Integer> asked = client.requestAsync("Late", null, Integer.class, new MessageOptions());
+        until(() -> gate.runs.get() == 1, "the handler runs");
+        CompletableFuture<Void> stopped = CompletableFuture.runAsync(worker::stop);
+        until(
+                () -> {
+                    try {
+                        client.request("Late", null, Object.class, new MessageOptions().timeout(Duration.ofMillis(50)));
+                        return false;
+                    } catch (AmxException error) {
+                        return error.reason().equals("NO_WORKER");
+                    }
+                },
+                "the worker takes nothing more");
+        gate.go.release();
+        assertEquals(1, asked.get(60, TimeUnit.SECONDS));
+        stopped.get(60, TimeUnit.SECONDS);
+        assertFalse(worker.started());
     }
 
     private static final class Reader implements Flow.Subscriber<Integer> {
