@@ -215,7 +215,8 @@ public final class AmxEngine implements AutoCloseable {
                 };
         Thread leaving = new Thread(leave, "amx-stop"); // for whoever ends the JVM otherwise
         Runtime.getRuntime().addShutdownHook(leaving);
-        try (Signals signals = Signals.caught(leave)) {
+        Signals signals = Signals.caught(leave);
+        try {
             if (running == null && !told.get()) {
                 start();
             }
@@ -229,6 +230,7 @@ public final class AmxEngine implements AutoCloseable {
             } // else it was stopped while it started
         } finally {
             stop();
+            signals.close();
             forget(leaving);
         }
     }
