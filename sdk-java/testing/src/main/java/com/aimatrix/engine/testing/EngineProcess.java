@@ -113,13 +113,13 @@ final class EngineProcess {
 
     /** Returns when it is gone, whoever interrupts. */
     void kill() {
-        process.destroyForcibly();
+        process.toHandle().destroyForcibly();
         process.onExit().join();
         awaitOutput();
     }
 
     int stop(Duration patience) {
-        process.destroy();
+        process.toHandle().destroy(); // Process.destroy closes its output, too: what it says last would end it with 1
         try {
             if (!process.waitFor(patience.toMillis(), TimeUnit.MILLISECONDS)) {
                 kill();
