@@ -467,8 +467,20 @@ public final class AmxEngine implements AutoCloseable {
      * @return to be closed
      */
     public Events subscribe(String pattern, String filter) {
+        return Calls.await(subscribeAsync(pattern, filter));
+    }
+
+    /**
+     * Events on topics that match.
+     *
+     * @param pattern `*` is one segment, `**` any number
+     * @param filter on attributes, such as `severity in (high, critical)`; empty: all
+     * @return done when the subscription is in force; to be closed then
+     */
+    public CompletableFuture<Events> subscribeAsync(String pattern, String filter) {
         Subscription subscription = Subscription.newBuilder().setPattern(pattern).setFilter(filter).build();
-        return new Events(json, Calls.await(calls().subscribe(subscription, EngineCalls.Options.NONE)));
+        return Calls.mapped(
+                calls().subscribe(subscription, EngineCalls.Options.NONE), source -> new Events(json, source));
     }
 
     /**

@@ -530,10 +530,22 @@ public final class Context {
      * @return to be closed
      */
     public Events events(String pattern, String filter) {
+        return Calls.await(eventsAsync(pattern, filter));
+    }
+
+    /**
+     * Events on topics that match, as `events`.
+     *
+     * @param pattern such as `orders.*`
+     * @param filter by attributes; empty: all
+     * @return done when the subscription is in force; to be closed then
+     */
+    public CompletableFuture<Events> eventsAsync(String pattern, String filter) {
         live("events");
         Subscription subscription = Subscription.newBuilder().setPattern(pattern).setFilter(filter).build();
         EngineCalls.Options options = new EngineCalls.Options(0, run.invocationId());
-        return new Events(json, Calls.await(bound(run.calls().subscribe(subscription, options))));
+        return bound(
+                Calls.mapped(run.calls().subscribe(subscription, options), source -> new Events(json, source)));
     }
 
     /**

@@ -48,7 +48,20 @@ public final class RemoteMemory {
      * @return a Map, Set or List, or the value; null if that was never written
      */
     public Object get(String memory) {
-        MemoryOperationResult result = operate(operation(memory).setList("").setLimit(READ_LIMIT));
+        return Calls.await(getAsync(memory));
+    }
+
+    /**
+     * The whole of a memory, as `get`.
+     *
+     * @param memory its name
+     * @return done with a Map, Set or List, or the value; with null if that was never written
+     */
+    public CompletableFuture<Object> getAsync(String memory) {
+        return operate(operation(memory).setList("").setLimit(READ_LIMIT), this::whole);
+    }
+
+    private Object whole(MemoryOperationResult result) {
         List<MemoryEntry> entries = new ArrayList<>(result.getEntriesList());
         MemoryKind kind = result.getKind();
         if (kind == MemoryKind.MEMORY_KIND_MAP) {
@@ -76,11 +89,25 @@ public final class RemoteMemory {
      * @return its value (a set's member is its own); null if there is none
      */
     public Object get(String memory, Object item) {
-        MemoryOperationResult result = operate(operation(memory).setGet(json.canonical(item, any)));
-        if (!result.getFound()) {
-            return null;
-        }
-        return result.getKind() == MemoryKind.MEMORY_KIND_SET ? item : value(result.getEntries(0));
+        return Calls.await(getAsync(memory, item));
+    }
+
+    /**
+     * One entry, as `get`.
+     *
+     * @param memory its name
+     * @param item key of a map, member of a set, number of a list's entry
+     * @return done with its value (a set's member is its own); with null if there is none
+     */
+    public CompletableFuture<Object> getAsync(String memory, Object item) {
+        return operate(
+                operation(memory).setGet(json.canonical(item, any)),
+                result -> {
+                    if (!result.getFound()) {
+                        return null;
+                    }
+                    return result.getKind() == MemoryKind.MEMORY_KIND_SET ? item : value(result.getEntries(0));
+                });
     }
 
     /**
@@ -91,7 +118,18 @@ public final class RemoteMemory {
      * @return whether there is
      */
     public boolean has(String memory, Object item) {
-        return operate(operation(memory).setGet(json.canonical(item, any))).getFound();
+        return Calls.await(hasAsync(memory, item));
+    }
+
+    /**
+     * Whether there is an entry.
+     *
+     * @param memory its name
+     * @param item as for `get`
+     * @return done with whether there is
+     */
+    public CompletableFuture<Boolean> hasAsync(String memory, Object item) {
+        return operate(operation(memory).setGet(json.canonical(item, any)), MemoryOperationResult::getFound);
     }
 
     /**
@@ -102,6 +140,17 @@ public final class RemoteMemory {
      * @return version of the instance's memory after it
      */
     public long set(String memory, Object value) {
+        return Calls.await(setAsync(memory, value));
+    }
+
+    /**
+     * Writes a single value.
+     *
+     * @param memory its name
+     * @param value anything with a JSON form
+     * @return done with the version of the instance's memory after it
+     */
+    public CompletableFuture<Long> setAsync(String memory, Object value) {
         return write(memory, "", value);
     }
 
@@ -114,13 +163,25 @@ public final class RemoteMemory {
      * @return version of the instance's memory after it
      */
     public long put(String memory, Object item, Object value) {
+        return Calls.await(putAsync(memory, item, value));
+    }
+
+    /**
+     * Writes an entry.
+     *
+     * @param memory its name
+     * @param item as for `get`
+     * @param value anything with a JSON form; ignored by sets
+     * @return done with the version of the instance's memory after it
+     */
+    public CompletableFuture<Long> putAsync(String memory, Object item, Object value) {
         return write(memory, json.canonical(item, any), value);
     }
 
-    private long write(String memory, String id, Object value) {
+    private CompletableFuture<Long> write(String memory, String id, Object value) {
         MemoryEntry.Builder entry = MemoryEntry.newBuilder().setId(id);
         entry.setValue(UnsafeByteOperations.unsafeWrap(json.write(value)));
-        return operate(operation(memory).setPut(entry)).getVersion();
+        return operate(operation(memory).setPut(entry), MemoryOperationResult::getVersion);
     }
 
     /**
@@ -131,15 +192,27 @@ public final class RemoteMemory {
      * @return whether it was there
      */
     public boolean remove(String memory, Object item) {
-        return operate(operation(memory).setRemove(json.canonical(item, any))).getFound();
+        return Calls.await(removeAsync(memory, item));
+    }
+
+    /**
+     * Removes an entry.
+     *
+     * @param memory its name
+     * @param item as for `get`
+     * @return done with whether it was there
+     */
+    public CompletableFuture<Boolean> removeAsync(String memory, Object item) {
+        return operate(operation(memory).setRemove(json.canonical(item, any)), MemoryOperationResult::getFound);
     }
 
     private MemoryOperation.Builder operation(String memory) {
         return MemoryOperation.newBuilder().setInstance(instance).setName(memory);
     }
 
-    private MemoryOperationResult operate(MemoryOperation.Builder operation) {
-        return Calls.await(call.apply(operation.build()));
+    private <T> CompletableFuture<T> operate(
+            MemoryOperation.Builder operation, Function<MemoryOperationResult, T> outcome) {
+        return Calls.mapped(call.apply(operation.build()), outcome);
     }
 
     private Object value(MemoryEntry entry) {

@@ -2,6 +2,7 @@ package com.aimatrix.engine.host;
 
 import com.aimatrix.engine.errors.AmxException;
 import com.aimatrix.engine.errors.Code;
+import com.aimatrix.engine.spec.ChunkSource;
 import com.aimatrix.engine.spec.HandlerSpec;
 import com.aimatrix.engine.v1.Chunk;
 import com.aimatrix.engine.v1.LinkItem;
@@ -110,9 +111,11 @@ final class ChunkStream {
     // --- what is pushed ----------------------------------------------------------------------------------------------
 
     private void subscribe(Flow.Publisher<?> publisher) {
+        boolean saysItsEnd = publisher instanceof ChunkSource;
         publisher.subscribe(
                 new Flow.Subscriber<Object>() {
                     private Flow.Subscription subscription;
+                    private volatile Throwable misfit; // a chunk that could not be passed on
 
                     @Override
                     public void onSubscribe(Flow.Subscription given) {
@@ -120,7 +123,9 @@ final class ChunkStream {
                         run.onStop(
                                 why -> {
                                     given.cancel();
-                                    end(why);
+                                    if (!saysItsEnd) {
+                                        end(why);
+                                    }
                                 });
                         given.request(1);
                     }
@@ -129,18 +134,24 @@ final class ChunkStream {
                     public void onNext(Object value) {
                         try {
                             if (!take(value, () -> subscription.request(1))) {
-                                subscription.cancel();
-                                end(null);
+                                cancel(null);
                             }
                         } catch (Throwable error) {
-                            subscription.cancel();
-                            end(error);
+                            cancel(error);
+                        }
+                    }
+
+                    private void cancel(Throwable why) {
+                        misfit = why;
+                        subscription.cancel();
+                        if (!saysItsEnd) {
+                            end(why);
                         }
                     }
 
                     @Override
                     public void onError(Throwable error) {
-                        end(error);
+                        end(misfit == null ? error : misfit);
                     }
 
                     @Override

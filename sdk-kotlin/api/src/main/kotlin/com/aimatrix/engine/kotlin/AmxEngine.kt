@@ -165,7 +165,7 @@ public class AmxEngine internal constructor(internal val java: JavaEngine) : Aut
      * @param filter on attributes, such as `severity in (high, critical)`; empty: all
      */
     public fun subscribe(pattern: String, filter: String = ""): Flow<Message> =
-        eventsOf { blocking { java.subscribe(pattern, filter) } }
+        eventsOf { java.subscribeAsync(pattern, filter).await() }
 
     /**
      * Sends a message to many, and waits for what became of it.
@@ -188,6 +188,9 @@ public class AmxEngine internal constructor(internal val java: JavaEngine) : Aut
 
         /** Where an AmxEngine begins; [amxEngine] does it in one go. */
         public fun builder(): AmxEngineBuilder = AmxEngineBuilder()
+
+        /** Java's engine, as Kotlin's: where both languages meet. It is the same engine. */
+        public fun of(java: JavaEngine): AmxEngine = AmxEngine(java)
 
         private suspend fun <T> blocking(body: () -> T): T = runInterruptible(Dispatchers.IO, body)
     }

@@ -7,13 +7,11 @@ import com.aimatrix.engine.kotlin.hosting.asFlow
 import com.aimatrix.engine.kotlin.values.contentOf
 import com.aimatrix.engine.kotlin.values.decode
 import com.aimatrix.engine.v1.Payload
-import kotlinx.coroutines.Dispatchers
 import kotlinx.coroutines.currentCoroutineContext
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.future.await
-import kotlinx.coroutines.runInterruptible
 import org.slf4j.Logger
 import kotlin.reflect.KType
 import kotlin.reflect.typeOf
@@ -195,7 +193,7 @@ public class Context internal constructor(internal val java: JavaContext) {
      * @param filter by attributes; empty: all
      */
     public fun events(pattern: String, filter: String = ""): Flow<Message> =
-        eventsOf { runInterruptible(Dispatchers.IO) { java.events(pattern, filter) } }
+        eventsOf { java.eventsAsync(pattern, filter).await() }
 
     /**
      * The memory of another instance, as it is committed.
@@ -207,7 +205,8 @@ public class Context internal constructor(internal val java: JavaContext) {
     public companion object {
         internal val NOTHING: Payload = Payload.getDefaultInstance()
 
-        internal fun of(java: JavaContext): Context = Context(java)
+        /** Java's context, as Kotlin's: where both languages meet. */
+        public fun of(java: JavaContext): Context = Context(java)
 
         /**
          * The context of the handler that runs in this coroutine.

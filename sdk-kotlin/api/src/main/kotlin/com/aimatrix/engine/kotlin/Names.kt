@@ -71,6 +71,12 @@ public typealias RequiresPermission = com.aimatrix.engine.RequiresPermission
 /** How often and how fast a failed message is repeated. */
 public typealias Retry = com.aimatrix.engine.Retry
 
+/** Which of an agent's failures its supervisor sees to. */
+public typealias Restart = com.aimatrix.engine.Supervisor.Restart
+
+/** Who is restarted along with an agent that failed. */
+public typealias RestartStrategy = com.aimatrix.engine.Supervisor.Strategy
+
 /** Makes a function run by the clock. */
 public typealias Scheduled = com.aimatrix.engine.Scheduled
 
@@ -79,6 +85,9 @@ public typealias Stage = com.aimatrix.engine.Stage
 
 /** Makes a function receive events. */
 public typealias Subscribe = com.aimatrix.engine.Subscribe
+
+/** An agent that another one sees to. */
+public typealias Supervised = com.aimatrix.engine.Supervisor.Child
 
 /** Makes an agent see to others. */
 public typealias Supervisor = com.aimatrix.engine.Supervisor

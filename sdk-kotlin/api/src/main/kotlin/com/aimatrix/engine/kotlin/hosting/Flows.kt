@@ -3,6 +3,7 @@
 package com.aimatrix.engine.kotlin.hosting
 
 import com.aimatrix.engine.kotlin.Context
+import com.aimatrix.engine.spec.ChunkSource
 import kotlinx.coroutines.Job
 import kotlinx.coroutines.channels.Channel
 import kotlinx.coroutines.flow.flow
@@ -11,9 +12,9 @@ import java.util.concurrent.Flow
 import kotlinx.coroutines.flow.Flow as KotlinFlow
 
 /** What a streaming handler returned: each value is made when it is asked for. */
-internal class FlowPublisher(private val flow: KotlinFlow<*>, private val context: Context) : Flow.Publisher<Any?> {
+internal class FlowPublisher(private val flow: KotlinFlow<*>, private val context: Context) : ChunkSource {
     override fun subscribe(subscriber: Flow.Subscriber<in Any?>) {
-        val wanted = Channel<Unit>(Channel.UNLIMITED)
+        val wanted = Channel<Unit>(Channel.UNLIMITED) // holds what was asked for, which is one
         val job = Job()
         subscriber.onSubscribe(
             object : Flow.Subscription {
@@ -24,18 +25,15 @@ internal class FlowPublisher(private val flow: KotlinFlow<*>, private val contex
                 override fun cancel() = job.cancel()
             },
         )
-        Coroutines.scope(context, job).launch {
-            try {
+        val collecting = Coroutines.scope(context, job).launch {
+            wanted.receive()
+            flow.collect {
+                subscriber.onNext(it)
                 wanted.receive()
-                flow.collect {
-                    subscriber.onNext(it)
-                    wanted.receive()
-                }
-            } catch (error: Throwable) {
-                subscriber.onError(error)
-                return@launch
             }
-            subscriber.onComplete()
+        }
+        collecting.invokeOnCompletion { error ->
+            if (error == null) subscriber.onComplete() else subscriber.onError(error)
         }
     }
 

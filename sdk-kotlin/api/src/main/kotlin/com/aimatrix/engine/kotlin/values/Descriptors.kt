@@ -80,7 +80,7 @@ internal class Misfits(private val whole: Boolean) {
         }
         val text = element.content
         val fits = when (descriptor.kind) {
-            PrimitiveKind.STRING, PrimitiveKind.CHAR -> element.isString || descriptor.serialName == DECIMAL
+            PrimitiveKind.STRING, PrimitiveKind.CHAR -> element.isString || descriptor.plainName == DECIMAL
             PrimitiveKind.BOOLEAN -> !element.isString && (text == "true" || text == "false")
             PrimitiveKind.BYTE -> !element.isString && text.toByteOrNull() != null
             PrimitiveKind.SHORT -> !element.isString && text.toShortOrNull() != null
@@ -90,7 +90,7 @@ internal class Misfits(private val whole: Boolean) {
         }
         if (!fits) fail(place, "is ${shown(element)}", descriptor)
         if (whole) {
-            SCALARS_BY_NAME[descriptor.serialName]?.misfit(text)?.let { said ->
+            SCALARS_BY_NAME[descriptor.plainName]?.misfit(text)?.let { said ->
                 throw InvalidInputException("${place.ifEmpty { "value" }}: $said", place)
             }
         }
@@ -137,6 +137,9 @@ internal class Misfits(private val whole: Boolean) {
     }
 }
 
+/** Its name, whether or not it may be null. */
+private val SerialDescriptor.plainName: String get() = serialName.removeSuffix("?")
+
 /** JSON Schema (2020-12) of what fits a descriptor. What contains itself is described once, and inside accepts anything. */
 internal fun schemaOf(descriptor: SerialDescriptor, outer: List<String> = emptyList()): ObjectNode {
     val schema = JsonNodeFactory.instance.objectNode()
@@ -144,7 +147,7 @@ internal fun schemaOf(descriptor: SerialDescriptor, outer: List<String> = emptyL
     if (descriptor.kind == SerialKind.CONTEXTUAL) {
         return CONTEXTUAL.getContextualDescriptor(descriptor)?.let { schemaOf(it, outer).orNull(descriptor) } ?: schema
     }
-    val name = descriptor.serialName.removeSuffix("?")
+    val name = descriptor.plainName
     FORMATS[name]?.let { return it(schema).orNull(descriptor) }
     when (descriptor.kind) {
         PrimitiveKind.STRING, PrimitiveKind.CHAR -> schema.put("type", "string")

@@ -15,8 +15,11 @@ import com.fasterxml.jackson.databind.JsonSerializer
 import com.fasterxml.jackson.databind.SerializationConfig
 import com.fasterxml.jackson.databind.SerializerProvider
 import com.fasterxml.jackson.databind.deser.Deserializers
+import com.fasterxml.jackson.databind.jsontype.TypeSerializer
 import com.fasterxml.jackson.databind.module.SimpleModule
 import com.fasterxml.jackson.databind.ser.Serializers
+import com.fasterxml.jackson.databind.type.CollectionType
+import com.fasterxml.jackson.databind.type.MapType
 import com.fasterxml.jackson.module.kotlin.KotlinModule
 import kotlinx.serialization.ExperimentalSerializationApi
 import kotlinx.serialization.KSerializer
@@ -112,6 +115,23 @@ private class KotlinxModule : SimpleModule("kotlinx.serialization") {
                     JsonElement::class.java.isAssignableFrom(type.rawClass) -> ElementWriter
                     else -> Kotlinx.ofClass(type.rawClass)?.let { Writer(it) }
                 }
+
+                override fun findMapSerializer(
+                    config: SerializationConfig,
+                    type: MapType,
+                    description: BeanDescription,
+                    keys: JsonSerializer<Any>?,
+                    typed: TypeSerializer?,
+                    values: JsonSerializer<Any>?,
+                ): JsonSerializer<*>? = findSerializer(config, type, description)
+
+                override fun findCollectionSerializer(
+                    config: SerializationConfig,
+                    type: CollectionType,
+                    description: BeanDescription,
+                    typed: TypeSerializer?,
+                    items: JsonSerializer<Any>?,
+                ): JsonSerializer<*>? = findSerializer(config, type, description)
             },
         )
     }

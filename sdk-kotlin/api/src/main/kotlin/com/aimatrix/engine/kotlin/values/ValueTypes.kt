@@ -108,6 +108,7 @@ internal class KotlinType(
     @Transient private val holes: Holes? = if (serializer == null) Holes.of(type) else null
 
     override fun read(parser: JsonParser, place: String): Any? {
+        if (rawClass == JsonElement::class.java) return Elements.read(parser) // null is a value, too
         if (serializer != null) return Kotlinx.read(parser, serializer, place)
         val value: Any? = json.mapper().readerFor(jackson).readValue(parser)
         if (jackson?.rawClass != JsonNode::class.java) holes?.check(value, place)
