@@ -1,4 +1,4 @@
-"""Programs of the Java SDK that are measured: sdk-java/benchmarks, as Maven has built it."""
+"""Programs on the JVM that are measured: sdk-java/benchmarks and sdk-kotlin/benchmarks, as Maven has built them."""
 
 from __future__ import annotations
 
@@ -14,27 +14,32 @@ from benchmarks.processes import ROOT, Absent, BenchmarkError
 # A JVM compiles what is hot while it runs, on the same two cores: it gets this many more windows of load beforehand.
 COMPILING = 2
 
-_JAR = ROOT / "sdk-java" / "benchmarks" / "target" / "benchmarks.jar"
-_PACKAGE = "com.aimatrix.engine.benchmarks"
+# By language: its folder, the package of its programs, and who builds them.
+_SDKS = {
+    "java": ("sdk-java", "com.aimatrix.engine.benchmarks", "make java"),
+    "kotlin": ("sdk-kotlin", "com.aimatrix.engine.kotlin.benchmarks", "make kotlin"),
+}
 _TIMEOUT_S = 60.0
 
 
-def command(program: str) -> list[str]:
-    """Command line of a program of sdk-java/benchmarks. Raises Absent without a JVM, or before it is built."""
+def command(language: str, program: str) -> list[str]:
+    """Command line of an SDK's Worker or Hello. Raises Absent without a JVM, or before it is built."""
     java = shutil.which("java")
     if java is None:
         raise Absent("there is no JVM here")
-    if not _JAR.is_file():
-        raise Absent("the Java SDK is not built; `make java` does that")
-    return [java, "-cp", str(_JAR), f"{_PACKAGE}.{program}"]
+    folder, package, maker = _SDKS[language]
+    jar = ROOT / folder / "benchmarks" / "target" / "benchmarks.jar"
+    if not jar.is_file():
+        raise Absent(f"{folder} is not built; `{maker}` does that")
+    return [java, "-cp", str(jar), f"{package}.{program}"]
 
 
-async def start_of_hello(directory: Path, environment: dict[str, str], address: str) -> Figures:
+async def start_of_hello(language: str, directory: Path, environment: dict[str, str], address: str) -> Figures:
     """Milliseconds from the start of a JVM until an agent it hosts has answered a request through the engine.
 
     Raises Absent as command() does, and BenchmarkError if the program does not say what it should.
     """
-    argv = command("Hello")
+    argv = command(language, "Hello")
     log = directory / "hello.log"
     with log.open("wb") as errors:
         began = time.perf_counter()

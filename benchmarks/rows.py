@@ -10,7 +10,8 @@ Kind = Literal[
     "request", "clients", "durable_request", "send", "memory", "publish", "unary", "instances", "crash_loops",
     "beside_flood", "io_overhead", "io_cached", "io_coalesced", "io_fan_out", "io_http",
     "content_known", "content_hot", "content_warm", "content_conversations", "content_index", "content_collection",
-    "content_pause", "typescript", "java", "java_start", "engines", "vm_machine", "vm_idle", "vm_switch",
+    "content_pause", "typescript", "java", "java_start", "kotlin", "kotlin_start", "engines",
+    "vm_machine", "vm_idle", "vm_switch",
 ]  # fmt: skip
 Figure = Literal[
     "rate", "p50_ms", "p99_ms", "spawn_us", "idle_bytes", "hibernated_bytes", "overhead_us", "pause_p999_ms", "ratio",
@@ -142,6 +143,25 @@ ROWS: tuple[Row, ...] = (
         "lower",
         1_500,
         Load("java_start"),
+        "start_ms",
+    ),
+    Row(
+        "kotlin_rr_256",
+        "kotlin",
+        "request-reply with a Kotlin worker, 256 in flight",
+        "/s",
+        "higher",
+        25_000,
+        Load("kotlin", 256),
+    ),
+    Row(
+        "kotlin_start",
+        "kotlin",
+        "cold start of a Kotlin program until its agent has answered a request",
+        "ms",
+        "lower",
+        1_500,
+        Load("kotlin_start"),
         "start_ms",
     ),
     Row(

@@ -120,10 +120,11 @@ class RunningAmx(Running):
             return await self._publish(load, window)
         if load.kind == "typescript":
             return await self._typescript(load, window)
-        if load.kind == "java":
-            return await self._java(load, window)
-        if load.kind == "java_start":
-            return await jvm.start_of_hello(self._directory, self._environment, self._address)
+        if load.kind in ("java", "kotlin"):
+            return await self._on_a_jvm(load, window)
+        if load.kind in ("java_start", "kotlin_start"):
+            language = load.kind.removesuffix("_start")
+            return await jvm.start_of_hello(language, self._directory, self._environment, self._address)
         figures = await self._client.ask(load.kind, in_flight=load.in_flight, **window)
         return dict(figures)
 
@@ -140,12 +141,12 @@ class RunningAmx(Running):
             figures = await self._client.ask("typescript", in_flight=load.in_flight, **window)
             return dict(figures)
 
-    async def _java(self, load: Load, window: dict[str, float]) -> Figures:
+    async def _on_a_jvm(self, load: Load, window: dict[str, float]) -> Figures:
         """Requests to an agent that a worker on the JVM hosts; the Python worker has nothing to do meanwhile."""
-        argv = jvm.command("Worker")
+        argv = jvm.command(load.kind, "Worker")
         window = {**window, "warmup_s": window["warmup_s"] + jvm.COMPILING * window["seconds"]}
-        async with Child("java", argv, self._directory, {**self._environment, "AMX_ADDRESS": self._address}):
-            figures = await self._client.ask("java", in_flight=load.in_flight, **window)
+        async with Child(load.kind, argv, self._directory, {**self._environment, "AMX_ADDRESS": self._address}):
+            figures = await self._client.ask(load.kind, in_flight=load.in_flight, **window)
             return dict(figures)
 
     async def _publish(self, load: Load, window: dict[str, float]) -> Figures:
@@ -235,6 +236,7 @@ async def _client(address: str) -> None:
                 "clients": loads.clients,
                 "typescript": loads.typescript,
                 "java": loads.java,
+                "kotlin": loads.kotlin,
                 "durable_request": loads.durable_request,
                 "send": loads.send,
                 "memory": loads.memory,
@@ -270,8 +272,12 @@ class Loads:
         return await self._closed_loop("EchoTs", "echo", in_flight, warmup_s, seconds)
 
     async def java(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
-        """Volatile request-reply with the worker on the JVM."""
+        """Volatile request-reply with the worker in Java."""
         return await self._closed_loop("EchoJava", "echo", in_flight, warmup_s, seconds)
+
+    async def kotlin(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
+        """Volatile request-reply with the worker in Kotlin."""
+        return await self._closed_loop("EchoKotlin", "echo", in_flight, warmup_s, seconds)
 
     async def durable_request(self, in_flight: int, warmup_s: float, seconds: float) -> Figures:
         """Request-reply, the message on disk before it is handled and the reply before it is seen."""
