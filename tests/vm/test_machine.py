@@ -15,7 +15,9 @@ from amx_server.vm.baseline import measure
 from amx_server.vm.options import VmOptions
 from amx_server.vm.running import running
 
-QUICK = VmOptions(agents=20, seconds=0.5, memory=64_000_000, prompt_bytes=50_000, latency_min=0.02, latency_max=0.04)
+QUICK = VmOptions(
+    agents=20, seconds=30.0, steps=3, memory=64_000_000, prompt_bytes=50_000, latency_min=0.02, latency_max=0.04
+)
 
 
 async def test_agents_converse_and_share_their_prompt() -> None:

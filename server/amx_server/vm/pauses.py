@@ -26,7 +26,7 @@ class Pauses:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
-        self._next()
+        self._next(time.perf_counter())
         return self
 
     async def __aexit__(
@@ -36,18 +36,21 @@ class Pauses:
             self._timer.cancel()
 
     def _beat(self) -> None:
-        self.count(time.perf_counter() - self._due)
-        self._next()
+        now = time.perf_counter()
+        self.count(now - self._due)
+        self._next(now)
 
-    def _next(self) -> None:
-        self._due = time.perf_counter() + _BEAT_SECONDS
+    def _next(self, now: float) -> None:
+        self._due = now + _BEAT_SECONDS
         self._timer = self._loop.call_later(_BEAT_SECONDS, self._beat)
 
     def count(self, late: float) -> None:
         """One beat that came so many seconds late."""
-        self._late[min(_CLASSES - 1, max(0, int(late * _RESOLUTION)))] += 1
+        slot = int(late * _RESOLUTION) if late > 0.0 else 0
+        self._late[slot if slot < _CLASSES else -1] += 1
         self._beats += 1
-        self.longest = max(self.longest, late)
+        if late > self.longest:
+            self.longest = late
 
     def quantile(self, share: float) -> float:
         """Seconds by which this share of the beats was late, at most."""

@@ -98,7 +98,6 @@ class HttpConnection(asyncio.Protocol):
         """
         self.reused = self.heard
         self._limit, self._streams, self._headless, self._begun = limit, streams, headless, begun
-        self._head, self._body = [], []
         self._size = self._overhead = self.status = self._unsent = 0
         self._length = -1
         self._chunked = self._interim = self.heard = self.complete = False
@@ -118,7 +117,11 @@ class HttpConnection(asyncio.Protocol):
                 if 200 <= self.status < 300:
                     self._fail(TooMuch())
                 break
-            await self._changed()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
         if self._error is not None:
             raise self._error
 
@@ -149,7 +152,11 @@ class HttpConnection(asyncio.Protocol):
                 return b""
             if self._error is not None:
                 raise self._error
-            await self._changed()
+            self._waiter = self._loop.create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
@@ -192,13 +199,6 @@ class HttpConnection(asyncio.Protocol):
     def give_up(self) -> None:
         """Ends what is under way with Silent."""
         self._fail(Silent())
-
-    async def _changed(self) -> None:
-        waiter = self._waiter = self._loop.create_future()
-        try:
-            await waiter
-        finally:
-            self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():

@@ -14,6 +14,7 @@ from amx_server.inference.io.http_decoding import ACCEPTED
 _NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[^\x00-\x08\x0a-\x1f\x7f]*")
 _TARGET = re.compile(r"[!$-;=?-Z\[\]_a-z~]*")
+_WITH_CONTENT = frozenset({"POST", "PUT", "PATCH"})  # say its length even where there is none
 _REMEMBERED = 64
 
 
@@ -59,28 +60,34 @@ class Server:
             pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["authorization"] = f"Basic {b64encode(pair.encode()).decode()}"
         self._headers |= {name.lower(): value for name, value in headers.items()}
-        self._heads: dict[tuple[str, bool], str] = {}
+        self._heads: dict[tuple[str, str, str, bool], str] = {}
         _block(self._headers)
 
     def request(self, asked: Asked) -> bytes:
         """Head and body. Raises ValueError for what cannot be sent as it is."""
-        block = self._block(asked.content_type, asked.events) if not asked.headers else _block(self._with(asked))
+        body = asked.body
+        if asked.headers:
+            head = self._head(asked, self._with(asked))
+        else:
+            known = asked.method, asked.path, asked.content_type, asked.events
+            found = self._heads.get(known)
+            if found is None:
+                found = self._head(asked, self._default(asked.content_type, asked.events))
+                if len(self._heads) < _REMEMBERED:
+                    self._heads[known] = found
+            head = found
+        if body or asked.method in _WITH_CONTENT:
+            return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        return f"{head}\r\n".encode()
+
+    def _head(self, asked: Asked, headers: Mapping[str, str]) -> str:
+        """All but the length of its content and the empty line."""
         if not _NAME.fullmatch(asked.method):
             raise ValueError(f"the method '{asked.method}' is none")
         target = self._base + asked.path
         if not _TARGET.fullmatch(target):
             target = _quoted(target)
-        body = asked.body
-        length = f"Content-Length: {len(body)}\r\n" if body or asked.method in ("POST", "PUT", "PATCH") else ""
-        return f"{asked.method} {target or '/'} HTTP/1.1\r\n{block}{length}\r\n".encode() + body
-
-    def _block(self, content_type: str, events: bool) -> str:
-        block = self._heads.get((content_type, events))
-        if block is None:
-            block = _block(self._default(content_type, events))
-            if len(self._heads) < _REMEMBERED:
-                self._heads[content_type, events] = block
-        return block
+        return f"{asked.method} {target or '/'} HTTP/1.1\r\n{_block(headers)}"
 
     def _with(self, asked: Asked) -> dict[str, str]:
         headers = self._default(asked.content_type, asked.events)

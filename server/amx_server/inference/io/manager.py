@@ -344,12 +344,11 @@ class IoManager:
 
     def _dispatch(self, state: ProviderState, flights: list[Flight]) -> None:
         dispatch = Dispatch(state, flights, self._clock, self._alarms, self._random, self._landed)
-        ending = {
-            task
-            for flight in flights
-            for task in self._ending.get((flight.operation.provider, flight.operation.key), ())
-        }
-        task = dispatch.start(self._context, ending)
+        ending: set[asyncio.Task[None]] = set()
+        if self._ending:
+            for flight in flights:
+                ending |= self._ending.get((flight.operation.provider, flight.operation.key), set())
+        task = dispatch.start(self._context, ending or ())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
