@@ -201,6 +201,17 @@ public final class AmxEngineBuilder {
     }
 
     /**
+     * Settings of a file, such as {@code amx-config.yaml}.
+     *
+     * @param file its path; YAML or JSON
+     * @return this
+     * @throws AmxException INVALID_CONFIG naming the file and what is wrong with it
+     */
+    public AmxEngineBuilder withConfig(String file) {
+        return withConfig(Path.of(file));
+    }
+
+    /**
      * Reaches the engine in a way of one's own. For tests.
      *
      * @param way to the engine

@@ -62,7 +62,7 @@ class AmxEngineTest {
     void settings_may_be_yaml(@TempDir Path folder) throws Exception {
         Path file = folder.resolve("amx-config.yaml");
         Files.writeString(file, "# ours\nengine:\n  address: there:1\n  concurrency: 5\nmine: {list: [1, two]}\n");
-        AmxEngine engine = AmxEngine.builder().withConfig(file).build();
+        AmxEngine engine = AmxEngine.builder().withConfig(file.toString()).build();
         assertEquals("there:1", engine.address());
         assertEquals(Map.of("list", List.of(1, "two")), engine.config().get("mine"));
         Files.writeString(file, "# nothing is said\n");
