@@ -166,21 +166,32 @@ class RandomFaultsTest {
                     add(expected, one.key(), one.amount());
                     add(expected, "all", one.amount());
                 });
-        Map<String, List<Long>> held = new ConcurrentHashMap<>();
-        until(
-                () -> {
-                    try {
-                        expected.keySet().forEach(key -> held.put(key, totals(client, key)));
-                    } catch (AmxException notYet) {
-                        return false;
-                    }
-                    return held.equals(expected) || held.get("all").get(0) > expected.get("all").get(0);
-                },
-                () -> history + ": held " + held + ", acknowledged " + expected);
+        Map<String, List<Long>> held = settled(client, expected);
         assertEquals(expected, held, history.toString());
         long counted = totals(client, "asked").get(0);
         assertTrue(replied.get() <= counted && counted <= asked.get(), replied + " <= " + counted + " <= " + asked);
         System.out.println(history + ": " + acknowledged.size() + " messages, every total is exact");
+    }
+
+    /** What is held when it is what was expected, or when nothing has changed for long. */
+    private static Map<String, List<Long>> settled(AmxEngine client, Map<String, List<Long>> expected)
+            throws InterruptedException {
+        Map<String, List<Long>> held = Map.of();
+        long changed = System.nanoTime();
+        while (!held.equals(expected) && System.nanoTime() - changed < TimeUnit.SECONDS.toNanos(Waiting.PATIENCE_S)) {
+            Thread.sleep(100);
+            Map<String, List<Long>> now = new ConcurrentHashMap<>();
+            try {
+                expected.keySet().forEach(key -> now.put(key, totals(client, key)));
+            } catch (AmxException notYet) {
+                continue;
+            }
+            if (!now.equals(held)) {
+                held = now;
+                changed = System.nanoTime();
+            }
+        }
+        return held;
     }
 
     private static void add(Map<String, List<Long>> totals, String key, long amount) {

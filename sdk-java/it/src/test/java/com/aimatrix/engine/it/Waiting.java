@@ -3,7 +3,6 @@ package com.aimatrix.engine.it;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
-import java.util.function.Supplier;
 
 /** Waiting for what is to happen, and failing by name if it does not. */
 final class Waiting {
@@ -12,14 +11,10 @@ final class Waiting {
     private Waiting() {}
 
     static void until(BooleanSupplier check, String what) throws InterruptedException {
-        until(check, () -> what);
-    }
-
-    static void until(BooleanSupplier check, Supplier<String> what) throws InterruptedException {
         long end = System.nanoTime() + TimeUnit.SECONDS.toNanos(PATIENCE_S);
         while (!check.getAsBoolean()) {
             if (System.nanoTime() > end) {
-                throw new AssertionError("did not happen: " + what.get());
+                throw new AssertionError("did not happen: " + what);
             }
             Thread.sleep(5);
         }
