@@ -74,8 +74,8 @@ java: setup ## the Java SDK: build with every warning an error, tests, documenta
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
 		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml verify
 
-reproducible: setup ## builds the Java SDK once more, elsewhere: the archives must be those of `make java`, byte for byte
-	@$(BIN)/python scripts/check_reproducible.py
+reproducible: setup ## builds the Java SDK (SDK=sdk-kotlin: Kotlin's) once more, elsewhere: the archives must be the same, byte for byte
+	@$(BIN)/python scripts/check_reproducible.py $(SDK)
 
 kotlin: setup ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
 	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }

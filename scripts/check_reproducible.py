@@ -1,7 +1,7 @@
-"""Builds the Java SDK a second time, elsewhere and under other circumstances, and compares with what `make java` built.
+"""Builds an SDK a second time, elsewhere and under other circumstances, and compares with what `make` built.
 
-`python scripts/check_reproducible.py`. Exit status 1 names every archive that differs, and what differs in it. The
-second build is in another folder, in another time zone and language.
+`python scripts/check_reproducible.py [sdk-java | sdk-kotlin]`, the former unless said. Exit status 1 names every
+archive that differs, and what differs in it. The second build is in another folder, in another time zone and language.
 """
 
 from __future__ import annotations
@@ -15,59 +15,70 @@ import zipfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-SDK = "sdk-java"
+# What a build reads, and what makes the first one.
+SOURCES = {
+    "sdk-java": ("sdk-java", "proto", "examples/java"),
+    "sdk-kotlin": ("sdk-kotlin", "sdk-java", "proto", "examples/java", "examples/kotlin"),
+}
+MAKE = {"sdk-java": "make java", "sdk-kotlin": "make kotlin"}
+# Dokka names files by the small letters of the language, and stumbles over those of Turkish.
+LANGUAGES = {"sdk-java": ("tr", "TR"), "sdk-kotlin": ("fr", "FR")}
 OPTIONS = ("--batch-mode", "--no-transfer-progress", "-q", "-Dmaven.test.skip=true")
 
 
-def main() -> int:
+def main(sdk: str = "sdk-java") -> int:
     """Returns the exit status."""
+    if sdk not in SOURCES:
+        print(f"there is no {sdk}; there are: {', '.join(SOURCES)}", file=sys.stderr)
+        return 2
     if shutil.which("mvn") is None:
-        print("the Java SDK needs a JDK 17 or newer, and Maven", file=sys.stderr)
+        print(f"{sdk} needs a JDK 17 or newer, and Maven", file=sys.stderr)
         return 1
     with tempfile.TemporaryDirectory(prefix="amx-second-build-") as directory:
         second = Path(directory) / "another" / "place"
-        build(second)
-        archives = published(second)
+        build(sdk, second)
+        archives = published(second / sdk)
         if not archives:
             print("the second build made no archives", file=sys.stderr)
             return 1
-        different = [text for archive in archives for text in compare(ROOT / archive, second / archive)]
+        different = [text for archive in archives for text in compare(sdk, archive, second / sdk / archive)]
     for text in different:
         print(text, file=sys.stderr)
     if different:
-        print(
-            "if sources changed since, or files were deleted: mvn -f sdk-java/pom.xml clean, make java", file=sys.stderr
-        )
+        hint = f"if sources changed since, or files were deleted: mvn -f {sdk}/pom.xml clean, {MAKE[sdk]}"
+        print(hint, file=sys.stderr)
         return 1
     print(f"{len(archives)} archives are the same, byte for byte, in a second build")
     return 0
 
 
-def build(folder: Path) -> None:
+def build(sdk: str, folder: Path) -> None:
     """Builds the SDK's sources in a folder, which is made. Raises CalledProcessError if that fails."""
-    for name in (SDK, "proto", "examples/java"):
+    for name in SOURCES[sdk]:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("target"))
     zone = "Pacific/Apia" if os.environ.get("TZ") != "Pacific/Apia" else "America/St_Johns"
-    maven = " ".join((os.environ.get("MAVEN_OPTS", ""), "-Duser.language=tr", "-Duser.country=TR"))
+    language, country = LANGUAGES[sdk]
+    maven = f"{os.environ.get('MAVEN_OPTS', '')} -Duser.language={language} -Duser.country={country}"
     environment = {**os.environ, "TZ": zone, "LC_ALL": "C", "MAVEN_OPTS": maven.strip()}
-    command = ["mvn", *OPTIONS, "-f", str(folder / SDK / "pom.xml"), "verify"]
+    command = ["mvn", *OPTIONS, "-f", str(folder / sdk / "pom.xml"), "verify"]
     subprocess.run(command, cwd=folder, env=environment, check=True)
 
 
 def published(folder: Path) -> list[Path]:
-    """What goes to others: the archives of the modules that are installed, relative to the folder."""
+    """What goes to others: the archives of the modules that are installed, relative to the SDK's folder."""
     return sorted(
         archive.relative_to(folder)
-        for archive in (folder / SDK).glob("*/target/*.jar")
+        for archive in folder.glob("*/target/*.jar")
         if "<maven.install.skip>true" not in (archive.parents[1] / "pom.xml").read_text()
     )
 
 
-def compare(ours: Path, theirs: Path) -> list[str]:
-    """What differs between two archives; empty: not a byte."""
+def compare(sdk: str, archive: Path, theirs: Path) -> list[str]:
+    """What differs between an archive and that of the second build; empty: not a byte."""
+    ours = ROOT / sdk / archive
     name = str(ours.relative_to(ROOT))
     if not ours.is_file():
-        return [f"{name} is not built; make java"]
+        return [f"{name} is not built; {MAKE[sdk]}"]
     if ours.read_bytes() == theirs.read_bytes():
         return []
     with zipfile.ZipFile(ours) as left, zipfile.ZipFile(theirs) as right:
@@ -82,4 +93,4 @@ def content(archive: zipfile.ZipFile, entry: str) -> bytes | None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(*sys.argv[1:2]))
