@@ -11,6 +11,7 @@ import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
@@ -28,11 +29,14 @@ PATIENCE = 60.0
 LIMIT = 1 << 20
 PLAIN = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: t\r\n\r\n"
+CUT = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhel"
 TO_THE_END = b"HTTP/1.1 200 OK\r\n\r\nhello"
 
 
 class Scripted:
-    """A server that gives one answer of the script to each request, whatever it asks. An empty one: it hangs up."""
+    """A server that gives one answer of the script to each request, whatever it asks. An empty one: it hangs up.
+    After CUT it hangs up, too.
+    """
 
     def __init__(self, answers: Sequence[bytes], *, then_close: bool = False) -> None:
         self.answers = list(answers)
@@ -58,7 +62,7 @@ class Scripted:
                     break
                 writer.write(answer)
                 await writer.drain()
-                if self.then_close:
+                if self.then_close or answer is CUT:
                     break
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
@@ -279,6 +283,41 @@ async def test_no_more_connections_than_may_be_and_who_waits_is_served_in_order(
         assert script.most_open <= connections + 1  # the cancelled one's end may not have arrived yet
         if connections == 1:
             assert order == sorted(order)
+
+
+@pytest.mark.fault
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_place_is_lost_whatever_servers_and_callers_do(seed: int) -> None:
+    random = Random(seed)
+    closing = PLAIN.replace(b"OK\r\n", b"OK\r\nConnection: close\r\n")
+    kinds = [PLAIN, PLAIN, CHUNKED, CUT, closing, PLAIN + b"surplus", b"", b"?"]
+    async with scripted(*random.choices(kinds, k=300), connections=5) as (script, http):
+        outcomes: list[str] = []
+
+        async def ask() -> None:
+            try:
+                answer = await (get if random.random() < 0.5 else post)(http)
+                outcomes.append(answer.body.decode())
+            except AmxError as error:
+                outcomes.append(error.reason)
+
+        for _ in range(30):
+            tasks = [asyncio.create_task(ask()) for _ in range(random.randint(1, 20))]
+            for task in random.sample(tasks, len(tasks) // 3):
+                for _ in range(random.randint(0, 12)):
+                    await asyncio.sleep(0)
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        assert {"hello", "STREAM_INTERRUPTED", "PROVIDER_MALFORMED"} <= set(outcomes)
+        assert set(outcomes) <= {"hello", "STREAM_INTERRUPTED", "PROVIDER_MALFORMED"}
+        script.answers.clear()
+        script.gate.clear()
+        last = HttpRequest("POST", "/last", b"{}")
+        asked = [asyncio.create_task(http.send(last, None, LIMIT)) for _ in range(5)]
+        # All five places are there still.
+        await script.until(lambda: sum(b"/last " in request for request in script.requests) == 5)
+        script.gate.set()
+        assert [(await task).body for task in asked] == [b"hello"] * 5
 
 
 async def test_waiting_for_a_connection_ends_when_one_fails_to_come() -> None:
