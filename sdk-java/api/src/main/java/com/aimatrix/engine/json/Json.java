@@ -20,7 +20,9 @@ import com.fasterxml.jackson.databind.ObjectMapper;
 import com.fasterxml.jackson.databind.ObjectReader;
 import com.fasterxml.jackson.databind.ObjectWriter;
 import com.fasterxml.jackson.databind.SerializationFeature;
+import com.fasterxml.jackson.databind.exc.InvalidNullException;
 import com.fasterxml.jackson.databind.json.JsonMapper;
+import com.fasterxml.jackson.databind.module.SimpleModule;
 import com.fasterxml.jackson.datatype.jdk8.Jdk8Module;
 import com.fasterxml.jackson.datatype.jsr310.JavaTimeModule;
 import java.io.IOException;
@@ -41,7 +43,8 @@ import java.util.regex.Pattern;
  * the exception names the place.
  *
  * <p>A record, a bean, an enum, a collection and java.time are what Jackson makes of them, with these rules: a field
- * that is null is left out, one that is an empty Optional is null; unknown fields are ignored; primitives of records
+ * that is null is left out, one that is an empty Optional is null; null is refused where no Optional (and no Object or
+ * JsonNode, and no {@code @JsonSetter(nulls = Nulls.SET)}) takes it; unknown fields are ignored; primitives of records
  * must be there; text is no number and a number no text; decimals, and 64-bit integers beyond 2^53 - 1, are text.
  *
  * <p>Safe for use by many threads.
@@ -50,6 +53,7 @@ public final class Json {
     /** JSON nested deeper than this is refused. */
     public static final int MAX_DEPTH = 512;
 
+    private static final String NO_NULL = "null does not fit here; leave it out, or declare it as an Optional";
     private static final Json STANDARD = new Json(builder -> {});
     private static final Pattern LARGE = Pattern.compile("-?\\d{16,4000}");
 
@@ -76,6 +80,7 @@ public final class Json {
                                 JsonInclude.Value.construct(JsonInclude.Include.NON_NULL, JsonInclude.Include.ALWAYS));
         customize.accept(builder);
         builder.addModule(Scalars.module())
+                .addModule(new SimpleModule("amx-nulls").setDeserializerModifier(new NullRefusal()))
                 .disable(DeserializationFeature.FAIL_ON_UNKNOWN_PROPERTIES)
                 .disable(DeserializationFeature.ACCEPT_FLOAT_AS_INT)
                 .enable(DeserializationFeature.FAIL_ON_NULL_FOR_PRIMITIVES)
@@ -255,6 +260,9 @@ public final class Json {
                     return foreign.read(parser, place);
                 }
             }
+            if (tree.isNull() && !NullRefusal.nullable(type.getRawClass())) {
+                throw new InvalidInputException((place.isEmpty() ? "value" : place) + ": " + NO_NULL, place);
+            }
             return reader(type).readValue(tree);
         } catch (IOException | InvalidInputException error) {
             throw misfit(error, place);
@@ -402,10 +410,12 @@ public final class Json {
         if (error instanceof JsonMappingException mapping) {
             String pointer = pointer(place, mapping.getPath());
             Throwable cause = mapping.getCause();
-            String said =
-                    cause instanceof RuntimeException && cause.getMessage() != null
-                            ? cause.getMessage()
-                            : mapping.getOriginalMessage();
+            String said = mapping.getOriginalMessage();
+            if (error instanceof InvalidNullException) {
+                said = NO_NULL;
+            } else if (cause instanceof RuntimeException && cause.getMessage() != null) {
+                said = cause.getMessage();
+            }
             return new InvalidInputException((pointer.isEmpty() ? "value" : pointer) + ": " + said, pointer);
         }
         if (error instanceof InvalidInputException known) {

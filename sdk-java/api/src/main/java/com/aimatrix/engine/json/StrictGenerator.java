@@ -4,10 +4,13 @@ import com.aimatrix.engine.errors.InvalidInputException;
 import com.fasterxml.jackson.core.JsonGenerator;
 import com.fasterxml.jackson.core.util.JsonGeneratorDelegate;
 import java.io.IOException;
+import java.math.BigDecimal;
 import java.math.BigInteger;
+import java.math.MathContext;
 
 /** Refuses numbers that JSON does not hold everywhere. */
 final class StrictGenerator extends JsonGeneratorDelegate {
+    private static final double TINY = 1e-321; // doubles below this have less than two digits
     private static final BigInteger MAX = BigInteger.valueOf(StrictParser.MAX_SAFE_INTEGER);
 
     StrictGenerator(JsonGenerator generator) {
@@ -18,6 +21,14 @@ final class StrictGenerator extends JsonGeneratorDelegate {
     public void writeNumber(double value) throws IOException {
         if (!Double.isFinite(value)) {
             throw notFinite(value);
+        }
+        if (value != 0 && Math.abs(value) < TINY) {
+            // Java writes two digits at least, 4.9E-324; other languages the fewest that say which number it is.
+            BigDecimal digit = new BigDecimal(value).round(new MathContext(1));
+            if (digit.doubleValue() == value) {
+                delegate.writeNumber(digit.toString());
+                return;
+            }
         }
         delegate.writeNumber(value);
     }

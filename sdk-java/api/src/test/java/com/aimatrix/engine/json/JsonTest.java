@@ -9,6 +9,9 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.aimatrix.engine.errors.InvalidInputException;
 import com.aimatrix.engine.v1.Payload;
+import com.fasterxml.jackson.annotation.JsonProperty;
+import com.fasterxml.jackson.annotation.JsonSetter;
+import com.fasterxml.jackson.annotation.Nulls;
 import com.fasterxml.jackson.databind.JsonNode;
 import com.google.protobuf.ByteString;
 import java.lang.reflect.Type;
@@ -23,6 +26,7 @@ import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
 import java.util.Optional;
+import java.util.OptionalInt;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.params.ParameterizedTest;
 import org.junit.jupiter.params.provider.CsvSource;
@@ -179,7 +183,11 @@ class JsonTest {
                 "{\"nested\": {\"name\": \"n\", \"depth\": \"deep\"}} | nested.depth",
                 "{\"nested\": {\"name\": \"n\", \"depth\": null}} | nested.depth",
                 "{\"nested\": {\"name\": \"n\"}} | nested.depth",
-                "{\"maybe\": 3} | maybe"
+                "{\"maybe\": 3} | maybe",
+                "{\"text\": null} | text",
+                "{\"small\": null} | small",
+                "{\"nested\": null} | nested",
+                "{\"nested\": {\"name\": null, \"depth\": 1}} | nested.name"
             })
     void what_does_not_fit_names_its_field(String text, String field) {
         InvalidInputException error = refused(() -> read(text, Typed.class));
@@ -187,6 +195,43 @@ class JsonTest {
         assertEquals(field, error.pointer(), error.getMessage());
         assertEquals(Map.of("field", field), error.metadata());
         assertTrue(error.getMessage().startsWith(field + ": "), error.getMessage());
+    }
+
+    static final class Members {
+        @JsonProperty
+        String name = "unnamed";
+
+        @JsonProperty
+        Object anything;
+
+        @JsonProperty
+        JsonNode tree;
+
+        @JsonProperty
+        OptionalInt count;
+
+        @JsonSetter(nulls = Nulls.SET)
+        String nick = "none";
+    }
+
+    @Test
+    void null_fits_a_member_that_says_so() {
+        Members bean = (Members) read("{\"anything\": null, \"tree\": null, \"count\": null, \"nick\": null}", Members.class);
+        assertEquals("unnamed", bean.name);
+        assertNull(bean.anything);
+        assertNull(bean.nick);
+        assertEquals(OptionalInt.empty(), bean.count);
+        assertEquals("name", refused(() -> read("{\"name\": null}", Members.class)).pointer());
+    }
+
+    @ParameterizedTest
+    @ValueSource(doubles = {5e-324, -5e-324, 1e-323, 1.5e-323, 1e-322, 2.2250738585072014E-308})
+    void the_smallest_numbers_have_as_few_digits_as_in_other_languages(double number) {
+        String text = new String(JSON.write(number), StandardCharsets.UTF_8);
+        assertEquals(number, Double.parseDouble(text), text);
+        if (Math.abs(number) == 5e-324) {
+            assertEquals(number < 0 ? "-5E-324" : "5E-324", text);
+        }
     }
 
     @Test
