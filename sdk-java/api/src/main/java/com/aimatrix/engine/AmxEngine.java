@@ -21,6 +21,7 @@ import java.util.Set;
 import java.util.TreeSet;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Flow;
+import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.concurrent.atomic.AtomicLong;
 import org.slf4j.Logger;
@@ -42,6 +43,7 @@ import org.slf4j.LoggerFactory;
 public final class AmxEngine implements AutoCloseable {
     private static final Logger LOG = LoggerFactory.getLogger("com.aimatrix.engine");
     private static final long DEFAULT_TIMEOUT_MS = 30_000;
+    private static final long SHORT_START_MS = 1000;
     private static final Duration DEFAULT_DRAIN = Duration.ofSeconds(30);
 
     private final AmxEngineBuilder.Parts parts;
@@ -204,12 +206,15 @@ public final class AmxEngine implements AutoCloseable {
      */
     public void runForever() {
         AtomicBoolean told = new AtomicBoolean();
+        CompletableFuture<Void> started = new CompletableFuture<>();
         Runnable leave =
                 () -> {
                     if (told.compareAndSet(false, true)) {
                         LOG.info(
                                 "told to end: what runs may finish within {} s; a second signal ends this process at once",
                                 DEFAULT_DRAIN.toSeconds());
+                        // Who is told to end before the engine has said Welcome leaves politely if it says so soon.
+                        started.completeOnTimeout(null, SHORT_START_MS, TimeUnit.MILLISECONDS).join();
                         stop();
                     }
                 };
@@ -220,6 +225,7 @@ public final class AmxEngine implements AutoCloseable {
             if (running == null && !told.get()) {
                 start();
             }
+            started.complete(null);
             Running now = running;
             if (now != null && !told.get()) {
                 Calls.await(now.link().ended());
@@ -229,6 +235,7 @@ public final class AmxEngine implements AutoCloseable {
                 throw error;
             } // else it was stopped while it started
         } finally {
+            started.complete(null);
             stop();
             signals.close();
             forget(leaving);

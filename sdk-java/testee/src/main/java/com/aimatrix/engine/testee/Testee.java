@@ -9,11 +9,7 @@ import java.util.Collection;
 import java.util.List;
 import java.util.Map;
 import java.util.TreeSet;
-import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
-import java.util.concurrent.TimeUnit;
-import java.util.concurrent.TimeoutException;
 import java.util.function.Function;
 
 /**
@@ -21,8 +17,6 @@ import java.util.function.Function;
  * languages on this JVM share; the fixtures are their own.
  */
 public final class Testee {
-    private static final long SHORT_START_MS = 1000;
-
     private static volatile AmxEngine engine;
     private static volatile Map<String, AgentSpec> fixtures;
     private static volatile String prefix = "";
@@ -71,22 +65,8 @@ public final class Testee {
         } else {
             threads = InOrder.threads();
             engine = builder.withAddress(connect).withExecutor(threads).build();
-            CompletableFuture<Void> started = new CompletableFuture<>();
-            Runtime.getRuntime().addShutdownHook(new Thread(() -> leave(started), "stop"));
-            engine.start();
-            started.complete(null);
-            engine.closed().join();
+            engine.runForever();
         }
-    }
-
-    private static void leave(CompletableFuture<Void> started) {
-        try {
-            started.get(SHORT_START_MS, TimeUnit.MILLISECONDS);
-        } catch (InterruptedException | ExecutionException | TimeoutException error) {
-            // there is no Welcome: nothing was taken on, either
-        }
-        engine.stop();
-        Runtime.getRuntime().halt(0); // a polite stop is no failure
     }
 
     /**
