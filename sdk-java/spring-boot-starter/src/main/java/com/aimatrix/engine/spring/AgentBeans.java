@@ -56,9 +56,13 @@ final class AgentBeans implements BeanFactoryPostProcessor {
     List<AgentSpec> compile(ConfigurableListableBeanFactory factory, Json json) {
         List<AgentSpec> agents = new ArrayList<>();
         for (String name : names) {
-            agents.add(compile(factory, name, ClassUtils.getUserClass(factory.getType(name, false)), json));
+            agents.add(compile(factory, name, json));
         }
         return agents;
+    }
+
+    static AgentSpec compile(ConfigurableListableBeanFactory factory, String name, Json json) {
+        return compile(factory, name, ClassUtils.getUserClass(factory.getType(name, false)), json);
     }
 
     private static <T> AgentSpec compile(
