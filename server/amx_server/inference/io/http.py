@@ -232,10 +232,10 @@ class HttpProvider(Provider):
         if pool is None:
             raise RuntimeError(f"provider '{self.name}' was not entered")
         try:
-            data = self._server.request(request)
+            head = self._server.head(request)
             connection = pool.idle() or await pool.acquire()
             try:
-                return await self._exchange(connection, data, request, call, max_bytes)
+                return await self._exchange(connection, head, request, call, max_bytes)
             except Disconnected:
                 # It may have been closed before the request arrived; what changes nothing is asked again at once.
                 if not connection.reused or connection.heard or request.method not in _SAFE:
@@ -244,17 +244,18 @@ class HttpProvider(Provider):
                 pool.release(connection)
             connection = await pool.acquire(fresh=True)
             try:
-                return await self._exchange(connection, data, request, call, max_bytes)
+                return await self._exchange(connection, head, request, call, max_bytes)
             finally:
                 pool.release(connection)
         except (HttpFailure, OSError, ValueError) as error:
             raise self._failure(request, error, max_bytes) from error
 
     async def _exchange(
-        self, connection: HttpConnection, data: bytes, request: HttpRequest, call: Call | None, max_bytes: int
+        self, connection: HttpConnection, head: bytes, request: HttpRequest, call: Call | None, max_bytes: int
     ) -> HttpResponse:
         begun = None if call is None or request.events else call.progress
-        connection.ask(data, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
+        pieces = (head, request.body) if request.body else (head,)
+        connection.ask(*pieces, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
         await connection.answered()
         status, headers = connection.status, Headers(connection.head)
         if not 200 <= status < 300:

@@ -87,10 +87,8 @@ class HttpConnection(asyncio.Protocol):
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def ask(
-        self, request: bytes, *, limit: int, streams: bool, headless: bool, begun: Callable[[], None] | None
-    ) -> None:
-        """Sends a request: head and body, as it is.
+    def ask(self, *request: bytes, limit: int, streams: bool, headless: bool, begun: Callable[[], None] | None) -> None:
+        """Sends a request: these pieces one after the other, as they are.
 
         limit: bytes of content that may be held of an answer that is no stream. streams: content is taken by `part` as
         it comes, where the answer is a success. headless: it was asked with HEAD and has no content whatever it says.
@@ -106,7 +104,7 @@ class HttpConnection(asyncio.Protocol):
         if self._transport is None:
             self._error = Disconnected(begun=False)
         else:
-            self._transport.write(request)
+            self._transport.writelines(request)
 
     async def answered(self) -> None:
         """Returns when the whole answer is there; of a stream, when it has begun; of a refusal (no 2xx), when as much

@@ -63,24 +63,23 @@ class Server:
         self._heads: dict[tuple[str, str, str, bool], str] = {}
         _block(self._headers)
 
-    def request(self, asked: Asked) -> bytes:
-        """Head and body. Raises ValueError for what cannot be sent as it is."""
-        body = asked.body
+    def head(self, asked: Asked) -> bytes:
+        """All that goes before the body. Raises ValueError for what cannot be sent as it is."""
         if asked.headers:
-            head = self._head(asked, self._with(asked))
+            head = self._lines(asked, self._with(asked))
         else:
             known = asked.method, asked.path, asked.content_type, asked.events
             found = self._heads.get(known)
             if found is None:
-                found = self._head(asked, self._default(asked.content_type, asked.events))
+                found = self._lines(asked, self._default(asked.content_type, asked.events))
                 if len(self._heads) < _REMEMBERED:
                     self._heads[known] = found
             head = found
-        if body or asked.method in _WITH_CONTENT:
-            return f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+        if asked.body or asked.method in _WITH_CONTENT:
+            return f"{head}Content-Length: {len(asked.body)}\r\n\r\n".encode()
         return f"{head}\r\n".encode()
 
-    def _head(self, asked: Asked, headers: Mapping[str, str]) -> str:
+    def _lines(self, asked: Asked, headers: Mapping[str, str]) -> str:
         """All but the length of its content and the empty line."""
         if not _NAME.fullmatch(asked.method):
             raise ValueError(f"the method '{asked.method}' is none")
