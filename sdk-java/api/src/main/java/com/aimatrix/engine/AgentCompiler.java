@@ -421,7 +421,8 @@ final class AgentCompiler {
         Dialect.Function function = dialect == null ? null : dialect.function(type, method, json);
         if (function != null) {
             return new Shape(
-                    function.name(), function.parameters(), function.returns(), function.streaming(), open(function));
+                    function.name(), function.parameters(), function.returns(), function.streaming(),
+                    open(function, method));
         }
         long contents = Arrays.stream(method.getParameterTypes()).filter(AgentCompiler::isContent).count();
         List<Dialect.Parameter> parameters = new ArrayList<>();
@@ -583,12 +584,25 @@ final class AgentCompiler {
         }
     }
 
-    private static MethodHandle open(Dialect.Function function) {
+    /** As CompiledHandler calls it. */
+    private interface Calling {
+        Object call(Object[] arguments) throws Throwable;
+    }
+
+    private MethodHandle open(Dialect.Function function, Method method) {
+        Calling calling = function::call;
+        if (behind != null && (method.getModifiers() & (Modifier.PRIVATE | Modifier.FINAL)) != 0) {
+            calling =
+                    arguments -> {
+                        Object[] own = arguments.clone();
+                        own[0] = behind.apply(own[0]);
+                        return function.call(own);
+                    };
+        }
         try {
             return MethodHandles.lookup()
-                    .findVirtual(
-                            Dialect.Function.class, "call", MethodType.methodType(Object.class, Object[].class))
-                    .bindTo(function);
+                    .findVirtual(Calling.class, "call", MethodType.methodType(Object.class, Object[].class))
+                    .bindTo(calling);
         } catch (ReflectiveOperationException error) {
             throw new IllegalStateException(error);
         }

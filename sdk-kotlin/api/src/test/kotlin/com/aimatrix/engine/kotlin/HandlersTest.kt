@@ -41,6 +41,21 @@ internal sealed interface Shape {
 
 internal data class Plain(val name: String, val size: Int = 3)
 
+internal abstract class Taking<T : Any, R> {
+    abstract fun answer(to: T): R
+
+    @Handler
+    suspend fun take(all: List<T>, last: T): R {
+        yield()
+        return answer(all.firstOrNull() ?: last)
+    }
+}
+
+@Agent(name = "Tested")
+internal class TakingOrders : Taking<Order, Map<String, Order>>() {
+    override fun answer(to: Order): Map<String, Order> = mapOf(to.id to to)
+}
+
 @Agent(name = "Tested")
 internal class Handling {
     private val freed = CompletableDeferred<String>()
@@ -280,6 +295,12 @@ class HandlersTest {
         hosted.ask("free")
         assertThrows(java.util.concurrent.CancellationException::class.java) { ended(stage) }
     }
+
+    @Test
+    fun `a type parameter of a class that is extended is what it stands for`() = assertEquals(
+        """{"a":{"id":"a","how_many":1,"tags":[]}}""",
+        Hosted(TakingOrders::class).ask("take", """{"all":[],"last":{"id":"a"}}"""),
+    )
 
     @Test
     fun `internal functions keep their names`() = assertEquals("\"seen\"", hosted.ask("hidden"))

@@ -26,11 +26,13 @@ internal class KotlinDialect : Dialect {
         override fun computeValue(type: Class<*>): KmClass? = describe(type)
     }
 
-    override fun speaks(type: Class<*>): Boolean = type.isAnnotationPresent(Metadata::class.java)
+    /** A class that a container made of one of Kotlin's is one of Kotlin's, too. */
+    override fun speaks(type: Class<*>): Boolean =
+        generateSequence(type) { it.superclass }.any { it.isAnnotationPresent(Metadata::class.java) }
 
     override fun function(type: Class<*>, method: Method, json: Json): Dialect.Function? {
         val function = functionOf(method) ?: return null
-        return KotlinFunction(type.simpleName, method, function, ValueTypes(json.kotlins()))
+        return KotlinFunction(type, method, function, ValueTypes(json.kotlins()))
     }
 
     private fun functionOf(method: Method): KmFunction? {

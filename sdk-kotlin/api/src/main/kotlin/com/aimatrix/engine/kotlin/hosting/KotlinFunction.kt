@@ -7,6 +7,7 @@ import com.aimatrix.engine.errors.DefinitionException
 import com.aimatrix.engine.kotlin.Context
 import com.aimatrix.engine.kotlin.Message
 import com.aimatrix.engine.kotlin.ProcessingResult
+import com.aimatrix.engine.kotlin.values.Bindings
 import com.aimatrix.engine.kotlin.values.Default
 import com.aimatrix.engine.kotlin.values.KOTLIN_JSON
 import com.aimatrix.engine.kotlin.values.ValueTypes
@@ -31,7 +32,7 @@ import com.aimatrix.engine.Message as JavaMessage
 import com.aimatrix.engine.ProcessingResult as JavaResult
 
 internal class KotlinFunction(
-    agent: String,
+    agent: Class<*>,
     method: Method,
     private val function: KmFunction,
     types: ValueTypes,
@@ -44,7 +45,7 @@ internal class KotlinFunction(
     private val parameters: List<Dialect.Parameter>
     private val returns: JavaType
     private val streaming: Boolean
-    private val place = "$agent.${function.name}"
+    private val place = "${agent.simpleName}.${function.name}"
 
     init {
         method.isAccessible = true
@@ -52,12 +53,14 @@ internal class KotlinFunction(
         handle = spread(lookup.unreflect(method))
         defaults = if (function.valueParameters.any { it.declaresDefaultValue }) defaultsOf(method, lookup) else null
         blanks = Array(count) { BLANKS[method.parameterTypes[it]] }
-        val genericTypes = method.genericParameterTypes
+        val bindings = Bindings(agent)
+        val genericTypes = method.genericParameterTypes.map { bindings.resolve(it) }
         parameters = function.valueParameters.mapIndexed { index, one ->
             val type = kotlinType(genericTypes[index], one.type)
             Dialect.Parameter(one.name, parameterType(type, one.declaresDefaultValue && defaults != null, types))
         }
-        val returned = kotlinType(if (suspending) continued(genericTypes.last()) else method.genericReturnType, function.returnType)
+        val generic = if (suspending) continued(genericTypes.last()) else bindings.resolve(method.genericReturnType)
+        val returned = kotlinType(generic, function.returnType)
         streaming = Flow::class.java.isAssignableFrom(returned.raw())
         val value = if (streaming) returned.arguments.single().type else returned
         returns = when {
@@ -143,7 +146,7 @@ internal class KotlinFunction(
             return spread(lookup.unreflect(found))
         }
 
-        /** The type of a suspending function: `Continuation<? super T>`. */
+        /** The type of a suspending function, whose continuation takes it. */
         fun continued(continuation: Type): Type =
             (continuation as? ParameterizedType)?.actualTypeArguments?.single() ?: Any::class.java
     }
