@@ -33,6 +33,9 @@ internal data class Order(
 )
 
 @Serializable
+internal class Change(val name: Given<String>? = null, val limit: Given<Int?>? = null, val tiny: Double? = null)
+
+@Serializable
 internal sealed interface Shape {
     @Serializable
     @SerialName("circle")
@@ -81,6 +84,9 @@ internal class Handling {
 
     @Handler
     suspend fun orders(orders: List<Order>): Map<String, Order> = orders.associateBy { it.id }
+
+    @Handler
+    fun change(change: Change): Change = change
 
     @Handler
     fun shape(shape: Shape): Shape = shape
@@ -192,6 +198,19 @@ class HandlersTest {
     @Test
     fun `serializable classes in collections travel by their serializers`() =
         assertEquals("""{"a":{"id":"a","how_many":1,"tags":[]}}""", hosted.ask("orders", """[{"id":"a"}]"""))
+
+    @Test
+    fun `what was left out and what is null stay apart where it matters`() {
+        assertEquals("{}", hosted.ask("change", "{}"))
+        assertEquals("""{"name":"a","limit":null}""", hosted.ask("change", """{"name":"a","limit":null}"""))
+        val error = assertThrows(AmxException::class.java) { hosted.ask("change", """{"name":null}""") }
+        assertEquals("name", error.metadata["field"])
+        assertEquals(
+            """{"type":"object","properties":{"name":{"type":"string"},"limit":{"anyOf":[{"type":"integer"},""" +
+                """{"type":"null"}]},"tiny":{"anyOf":[{"type":"number"},{"type":"null"}]}}}""",
+            hosted.spec.definition().handlersList.single { it.name == "change" }.inputSchema,
+        )
+    }
 
     @Test
     fun `a sealed class says which it is`() =

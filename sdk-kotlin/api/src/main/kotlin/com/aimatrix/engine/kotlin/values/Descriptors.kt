@@ -26,7 +26,7 @@ internal class Misfits(private val whole: Boolean) {
     fun check(descriptor: SerialDescriptor, element: JsonElement, place: String) {
         if (descriptor.isInline) return check(descriptor.getElementDescriptor(0), element, place)
         if (element is JsonNull) {
-            if (whole && !descriptor.isNullable && isKnown(descriptor.kind)) fail(place, "is null", descriptor)
+            if (whole && !descriptor.takesNull && isKnown(descriptor.kind)) fail(place, "is null", descriptor)
             return
         }
         when (descriptor.kind) {
@@ -65,7 +65,7 @@ internal class Misfits(private val whole: Boolean) {
             val member = element[name]
             val its = descriptor.getElementDescriptor(index)
             if (member != null) {
-                if (!(member is JsonNull && descriptor.isElementOptional(index))) check(its, member, inside(place, name))
+                check(its, member, inside(place, name))
             } else if (whole && !descriptor.isElementOptional(index) && !its.isNullable) {
                 val renamed = descriptor.getElementAnnotations(index).any { it is JsonNames }
                 if (!renamed) fail(inside(place, name), "is missing", its)
@@ -137,6 +137,12 @@ internal class Misfits(private val whole: Boolean) {
     }
 }
 
+/** Names of the descriptors of [com.aimatrix.engine.kotlin.Given]. */
+internal const val GIVEN: String = "com.aimatrix.engine.kotlin.Given"
+internal const val GIVEN_OR_NULL: String = "com.aimatrix.engine.kotlin.GivenOrNull"
+
+private val SerialDescriptor.takesNull: Boolean get() = isNullable && plainName != GIVEN
+
 /** Its name, whether or not it may be null. */
 private val SerialDescriptor.plainName: String get() = serialName.removeSuffix("?")
 
@@ -191,7 +197,7 @@ private fun members(schema: ObjectNode, descriptor: SerialDescriptor, outer: Lis
 }
 
 private fun ObjectNode.orNull(descriptor: SerialDescriptor): ObjectNode {
-    if (isEmpty || !descriptor.isNullable) return this
+    if (isEmpty || !descriptor.takesNull) return this
     val either = JsonNodeFactory.instance.objectNode()
     either.putArray("anyOf").add(this).add(JsonNodeFactory.instance.objectNode().put("type", "null"))
     return either

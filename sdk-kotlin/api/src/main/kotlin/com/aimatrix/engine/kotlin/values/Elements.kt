@@ -69,9 +69,13 @@ internal object Elements {
         when {
             value.isString || isLargeInteger(text) -> generator.writeString(text)
             text == "true" || text == "false" -> generator.writeBoolean(text == "true")
+            isTiny(text) -> generator.writeNumber(text.toDouble())
             else -> generator.writeNumber(text)
         }
     }
+
+    /** Of the smallest doubles Kotlin says more digits than they have. */
+    private fun isTiny(text: String): Boolean = text.endsWith("E-324")
 
     private fun isLargeInteger(text: String): Boolean =
         text.length >= SAFE_DIGITS &&

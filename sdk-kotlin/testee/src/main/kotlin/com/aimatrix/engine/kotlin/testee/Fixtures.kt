@@ -11,6 +11,7 @@ import com.aimatrix.engine.kotlin.BasePerformanceMonitor
 import com.aimatrix.engine.kotlin.Bytes
 import com.aimatrix.engine.kotlin.Context
 import com.aimatrix.engine.kotlin.Execution
+import com.aimatrix.engine.kotlin.Given
 import com.aimatrix.engine.kotlin.Handler
 import com.aimatrix.engine.kotlin.HandlerException
 import com.aimatrix.engine.kotlin.Message
@@ -32,15 +33,8 @@ import com.aimatrix.engine.testee.Errors
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
 import kotlinx.serialization.Contextual
-import kotlinx.serialization.ExperimentalSerializationApi
-import kotlinx.serialization.KSerializer
 import kotlinx.serialization.SerialName
 import kotlinx.serialization.Serializable
-import kotlinx.serialization.builtins.nullable
-import kotlinx.serialization.builtins.serializer
-import kotlinx.serialization.descriptors.SerialDescriptor
-import kotlinx.serialization.encoding.Decoder
-import kotlinx.serialization.encoding.Encoder
 import kotlinx.serialization.json.JsonElement
 import java.math.BigDecimal
 import java.time.Duration
@@ -57,40 +51,25 @@ fun fixtures(prefix: String): Map<String, AgentSpec> = listOf(
 enum class Color { RED, GREEN, BLUE }
 
 @Serializable
-class Nested(val name: String? = null, val depth: Int? = null)
-
-/** Text or null, either of which was said; a property without any is null. */
-@Serializable(with = Said.Text::class)
-class Said(val text: String?) {
-    object Text : KSerializer<Said> {
-        private val text = String.serializer().nullable
-
-        @OptIn(ExperimentalSerializationApi::class)
-        override val descriptor: SerialDescriptor = SerialDescriptor("Said", text.descriptor)
-
-        override fun serialize(encoder: Encoder, value: Said) = text.serialize(encoder, value.text)
-
-        override fun deserialize(decoder: Decoder): Said = Said(text.deserialize(decoder))
-    }
-}
+class Nested(val name: Given<String>? = null, val depth: Given<Int>? = null)
 
 @Serializable
 class Typed(
-    val text: String? = null,
-    val flag: Boolean? = null,
-    val small: Int? = null,
-    val large: Long? = null,
-    val ratio: Double? = null,
-    @Contextual val amount: BigDecimal? = null,
-    val data: Bytes? = null,
-    @Contextual val at: Instant? = null,
-    @Contextual val on: LocalDate? = null,
-    @Contextual val lasting: Duration? = null,
-    val color: Color? = null,
-    val tags: List<String>? = null,
-    val scores: Map<String, Int>? = null,
-    val nested: Nested? = null,
-    val maybe: Said? = null,
+    val text: Given<String>? = null,
+    val flag: Given<Boolean>? = null,
+    val small: Given<Int>? = null,
+    val large: Given<Long>? = null,
+    val ratio: Given<Double>? = null,
+    val amount: Given<@Contextual BigDecimal>? = null,
+    val data: Given<Bytes>? = null,
+    val at: Given<@Contextual Instant>? = null,
+    val on: Given<@Contextual LocalDate>? = null,
+    val lasting: Given<@Contextual Duration>? = null,
+    val color: Given<Color>? = null,
+    val tags: Given<List<String>>? = null,
+    val scores: Given<Map<String, Int>>? = null,
+    val nested: Given<Nested>? = null,
+    val maybe: Given<String?>? = null,
 )
 
 @Agent
