@@ -3,11 +3,11 @@
 package com.aimatrix.engine.kotlin
 
 import com.aimatrix.engine.kotlin.values.GIVEN
-import com.aimatrix.engine.kotlin.values.GIVEN_OR_NULL
 import kotlinx.serialization.ExperimentalSerializationApi
 import kotlinx.serialization.KSerializer
 import kotlinx.serialization.Serializable
 import kotlinx.serialization.descriptors.SerialDescriptor
+import kotlinx.serialization.descriptors.buildClassSerialDescriptor
 import kotlinx.serialization.descriptors.nullable
 import kotlinx.serialization.encoding.Decoder
 import kotlinx.serialization.encoding.Encoder
@@ -27,7 +27,7 @@ public class GivenSerializer<T>(private val inner: KSerializer<T>) : KSerializer
     // It is asked for null, too: whether that fits is for the serializer inside to say.
     @OptIn(ExperimentalSerializationApi::class)
     override val descriptor: SerialDescriptor =
-        SerialDescriptor(if (inner.descriptor.isNullable) GIVEN_OR_NULL else GIVEN, inner.descriptor).nullable
+        buildClassSerialDescriptor(GIVEN) { element("value", inner.descriptor) }.nullable
 
     override fun serialize(encoder: Encoder, value: Given<T>): Unit = encoder.encodeSerializableValue(inner, value.value)
 

@@ -24,9 +24,9 @@ import kotlinx.serialization.json.JsonPrimitive
 internal class Misfits(private val whole: Boolean) {
     /** Throws InvalidInputException with the place of the first misfit. */
     fun check(descriptor: SerialDescriptor, element: JsonElement, place: String) {
-        if (descriptor.isInline) return check(descriptor.getElementDescriptor(0), element, place)
+        if (descriptor.isWrapper) return check(descriptor.getElementDescriptor(0), element, place)
         if (element is JsonNull) {
-            if (whole && !descriptor.takesNull && isKnown(descriptor.kind)) fail(place, "is null", descriptor)
+            if (whole && !descriptor.isNullable && isKnown(descriptor.kind)) fail(place, "is null", descriptor)
             return
         }
         when (descriptor.kind) {
@@ -137,11 +137,11 @@ internal class Misfits(private val whole: Boolean) {
     }
 }
 
-/** Names of the descriptors of [com.aimatrix.engine.kotlin.Given]. */
+/** Name of the descriptor of [com.aimatrix.engine.kotlin.Given]. */
 internal const val GIVEN: String = "com.aimatrix.engine.kotlin.Given"
-internal const val GIVEN_OR_NULL: String = "com.aimatrix.engine.kotlin.GivenOrNull"
 
-private val SerialDescriptor.takesNull: Boolean get() = isNullable && plainName != GIVEN
+/** Whether it travels as the one thing in it. */
+private val SerialDescriptor.isWrapper: Boolean get() = isInline || plainName == GIVEN
 
 /** Its name, whether or not it may be null. */
 private val SerialDescriptor.plainName: String get() = serialName.removeSuffix("?")
@@ -149,7 +149,7 @@ private val SerialDescriptor.plainName: String get() = serialName.removeSuffix("
 /** JSON Schema (2020-12) of what fits a descriptor. What contains itself is described once, and inside accepts anything. */
 internal fun schemaOf(descriptor: SerialDescriptor, outer: List<String> = emptyList()): ObjectNode {
     val schema = JsonNodeFactory.instance.objectNode()
-    if (descriptor.isInline) return schemaOf(descriptor.getElementDescriptor(0), outer)
+    if (descriptor.isWrapper) return schemaOf(descriptor.getElementDescriptor(0), outer)
     if (descriptor.kind == SerialKind.CONTEXTUAL) {
         return CONTEXTUAL.getContextualDescriptor(descriptor)?.let { schemaOf(it, outer).orNull(descriptor) } ?: schema
     }
@@ -197,7 +197,7 @@ private fun members(schema: ObjectNode, descriptor: SerialDescriptor, outer: Lis
 }
 
 private fun ObjectNode.orNull(descriptor: SerialDescriptor): ObjectNode {
-    if (isEmpty || !descriptor.takesNull) return this
+    if (isEmpty || !descriptor.isNullable) return this
     val either = JsonNodeFactory.instance.objectNode()
     either.putArray("anyOf").add(this).add(JsonNodeFactory.instance.objectNode().put("type", "null"))
     return either
