@@ -12,6 +12,7 @@ import com.fasterxml.jackson.databind.deser.NullValueProvider;
 import com.fasterxml.jackson.databind.deser.SettableBeanProperty;
 import com.fasterxml.jackson.databind.exc.InvalidNullException;
 import com.fasterxml.jackson.databind.util.AccessPattern;
+import java.lang.annotation.Annotation;
 import java.util.ArrayList;
 import java.util.List;
 import java.util.Optional;
@@ -45,6 +46,9 @@ final class NullRefusal extends BeanDeserializerModifier {
     @Override
     public BeanDeserializerBuilder updateBuilder(
             DeserializationConfig config, BeanDescription bean, BeanDeserializerBuilder builder) {
+        if (saysItself(bean.getBeanClass())) {
+            return builder;
+        }
         // Jackson knows those of a constructor by identity: they are the same objects in both places.
         SettableBeanProperty[] given = builder.getValueInstantiator().getFromObjectArguments(config);
         for (int index = 0; given != null && index < given.length; index++) {
@@ -61,6 +65,16 @@ final class NullRefusal extends BeanDeserializerModifier {
             }
         }
         return builder;
+    }
+
+    /** Classes of Kotlin say what may be null, and Jackson's module for them sees to it. */
+    private static boolean saysItself(Class<?> type) {
+        for (Annotation one : type.getAnnotations()) {
+            if (one.annotationType().getName().equals("kotlin.Metadata")) {
+                return true;
+            }
+        }
+        return false;
     }
 
     private static boolean refuses(SettableBeanProperty one) {

@@ -42,7 +42,7 @@ internal sealed interface Shape {
     data class Circle(val radius: Double) : Shape
 }
 
-internal data class Plain(val name: String, val size: Int = 3)
+internal data class Plain(val name: String, val size: Int = 3, val note: String? = null)
 
 internal abstract class Taking<T : Any, R> {
     abstract fun answer(to: T): R
@@ -217,8 +217,12 @@ class HandlersTest {
         assertEquals("""{"type":"circle","radius":1.5}""", hosted.ask("shape", """{"type":"circle","radius":1.5}"""))
 
     @Test
-    fun `a class without a serializer travels by Jackson`() =
+    fun `a class without a serializer travels by Jackson`() {
         assertEquals("""{"name":"a","size":6}""", hosted.ask("jackson", """{"name":"a"}"""))
+        assertEquals("""{"name":"a","size":2}""", hosted.ask("jackson", """{"name":"a","size":1,"note":null}"""))
+        val error = assertThrows(AmxException::class.java) { hosted.ask("jackson", """{"name":null}""") }
+        assertEquals("name", error.metadata["field"])
+    }
 
     @Test
     fun `a nullable parameter may be left out`() {
