@@ -37,6 +37,7 @@ from amx_server.vm.pauses import Pauses
 
 _REPORT_SECONDS = 1.0
 _SENT_AT_ONCE = 10
+_SETTLING_SECONDS = 0.02
 _FOREVER = 10 * 365 * 86_400.0
 PROVIDER = "model"
 
@@ -153,9 +154,15 @@ class Machine:
             await asyncio.gather(*(begin(number) for number in range(first, last)))
 
     async def settled(self) -> None:
-        """Returns when no agent has anything to do any more."""
-        while self._busy():
-            await asyncio.sleep(0.02)
+        """Returns when no agent has anything to do any more, not even once what it wrote last is stored."""
+        while True:
+            while self._busy():
+                await asyncio.sleep(_SETTLING_SECONDS)
+            work = self.engine.work_done()
+            await self.engine.store.flush()
+            await asyncio.sleep(_SETTLING_SECONDS)
+            if not self._busy() and self.engine.work_done() == work:
+                return
 
     def report(self, event: str) -> Report:
         """The machine now."""
