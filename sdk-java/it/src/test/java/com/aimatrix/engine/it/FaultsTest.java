@@ -170,7 +170,9 @@ class FaultsTest {
         EmbeddedEngine engine =
                 session.engine(
                         EmbeddedEngine.builder()
-                                .config("limits", Map.of("mailbox_capacity", 5000))
+                                // Senders are faster than what is killed all the time.
+                                .config("limits", Map.of("mailbox_capacity", 100_000))
+                                .config("admission", Map.of("enabled", false))
                                 .config("delivery", Map.of("redelivery_attempts", 50)));
         AmxEngine worker = session.connected(engine.address(), Ledger.class);
         AmxEngine client = session.connected(engine.address());
