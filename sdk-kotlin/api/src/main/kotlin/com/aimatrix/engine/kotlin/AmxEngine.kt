@@ -7,11 +7,13 @@ import com.aimatrix.engine.kotlin.values.contentOf
 import com.aimatrix.engine.kotlin.values.decode
 import com.aimatrix.engine.v1.Payload
 import kotlinx.coroutines.Dispatchers
+import kotlinx.coroutines.NonCancellable
 import kotlinx.coroutines.flow.Flow
 import kotlinx.coroutines.flow.flow
 import kotlinx.coroutines.flow.map
 import kotlinx.coroutines.future.await
 import kotlinx.coroutines.runInterruptible
+import kotlinx.coroutines.withContext
 import kotlin.reflect.KType
 import kotlin.reflect.typeOf
 import kotlin.time.Duration
@@ -62,10 +64,12 @@ public class AmxEngine internal constructor(internal val java: JavaEngine) : Aut
 
     /**
      * Takes no new messages, lets handlers finish, then cancels them and disconnects. Does nothing if it is not started.
+     * A coroutine that is cancelled stops it, too.
      *
      * @param deadline how long handlers may take
      */
-    public suspend fun stop(deadline: Duration = DRAIN): Unit = blocking { java.stop(deadline.toJavaDuration()) }
+    public suspend fun stop(deadline: Duration = DRAIN): Unit =
+        withContext(NonCancellable + Dispatchers.IO) { java.stop(deadline.toJavaDuration()) }
 
     /** As [stop], but blocks. */
     override fun close(): Unit = java.close()
