@@ -43,7 +43,8 @@ final class Session implements AutoCloseable {
     }
 
     AmxEngine started(AmxEngineBuilder builder) {
-        AmxEngine engine = builder.build().start();
+        // The first connection of a JVM loads a great many classes: on a busy machine that takes long.
+        AmxEngine engine = builder.build().start(Duration.ofSeconds(Waiting.PATIENCE_S));
         add(() -> engine.stop(Duration.ZERO));
         return engine;
     }
