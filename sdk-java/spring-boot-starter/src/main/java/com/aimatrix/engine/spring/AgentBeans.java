@@ -75,7 +75,7 @@ final class AgentBeans implements BeanFactoryPostProcessor {
         if (!type.isInstance(bean)) {
             throw new IllegalStateException(
                     "the agent '" + name + "' is wrapped into a proxy of its interfaces, which has no handlers; let"
-                            + " proxies extend classes: spring.aop.proxy-target-class=true, or proxyTargetClass = true");
+                            + " it extend the class: spring.aop.proxy-target-class=true, or proxyTargetClass = true");
         }
         return type.cast(bean);
     }

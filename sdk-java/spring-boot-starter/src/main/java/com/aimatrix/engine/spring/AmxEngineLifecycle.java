@@ -36,7 +36,8 @@ public final class AmxEngineLifecycle implements SmartLifecycle {
         engine.start(properties.patience());
         engine.closed().whenComplete((done, error) -> {
             if (error instanceof AmxException refused) {
-                LOG.error("the engine at {} refuses this link for good [{}]", engine.address(), refused.reason(), refused);
+                String reason = refused.reason();
+                LOG.error("the engine at {} refuses this link for good [{}]", engine.address(), reason, refused);
             }
         });
         if (hosting && properties.keepAlive()) {

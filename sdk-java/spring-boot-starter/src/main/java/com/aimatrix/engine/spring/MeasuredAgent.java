@@ -111,7 +111,8 @@ final class MeasuredAgent implements AgentSpec {
         }
 
         private static String reason(Throwable error) {
-            Throwable cause = error instanceof CompletionException && error.getCause() != null ? error.getCause() : error;
+            boolean wrapped = error instanceof CompletionException && error.getCause() != null;
+            Throwable cause = wrapped ? error.getCause() : error;
             return cause instanceof AmxException known ? known.reason() : "HANDLER_FAILED";
         }
 

@@ -98,6 +98,18 @@ class LifeOfApplicationsTest {
     }
 
     @Test
+    void an_application_stops_though_its_engine_is_gone(EmbeddedEngine process) {
+        ConfigurableApplicationContext context = start(process);
+        process.kill();
+        try {
+            assertThat(CompletableFuture.runAsync(context::close)).succeedsWithin(PATIENCE);
+            assertThat(context.isRunning()).isFalse();
+        } finally {
+            process.restart();
+        }
+    }
+
+    @Test
     void health_follows_the_link_and_handlers_are_counted_by_what_became_of_them(EmbeddedEngine process) {
         try (ConfigurableApplicationContext context = start(process)) {
             AmxEngine engine = context.getBean(AmxEngine.class);

@@ -74,8 +74,8 @@ import java.util.stream.StreamSupport;
  * }
  * }</pre>
  *
- * It runs the agent as an engine would: one message at a time for each key, memory kept from one to the next, changes of
- * failed messages undone. Its clock stands still until `advance` moves it. There are no retries, routers or other
+ * It runs the agent as an engine would: one message at a time for each key, memory kept from one to the next, changes
+ * of failed messages undone. Its clock stands still until `advance` moves it. There are no retries, routers or other
  * agents: see `replyTo`. Handlers run on threads of their own, which they may block. Safe for use by several threads.
  */
 public final class AgentHarness implements AutoCloseable {
@@ -196,8 +196,8 @@ public final class AgentHarness implements AutoCloseable {
     }
 
     /**
-     * Ends it: handlers that run are cancelled, capabilities that were built are closed. What was collected can still be
-     * looked at.
+     * Ends it: handlers that run are cancelled, capabilities that were built are closed. What was collected can still
+     * be looked at.
      */
     @Override
     public void close() {
@@ -422,7 +422,12 @@ public final class AgentHarness implements AutoCloseable {
             instance.held = instance.memory.version();
         }
         Deliver deliver =
-                Deliver.newBuilder().setEvent(event).setAgent(name).setHandler(handler).addEpochs(instance.epoch).build();
+                Deliver.newBuilder()
+                        .setEvent(event)
+                        .setAgent(name)
+                        .setHandler(handler)
+                        .addEpochs(instance.epoch)
+                        .build();
         end.deliver(LinkItem.newBuilder().setId(++ids).setDeliver(deliver).build())
                 .whenComplete(
                         (delivered, error) -> {

@@ -29,8 +29,8 @@ import java.util.stream.Stream;
  * }
  * }</pre>
  *
- * What runs is the program that AMX_COMMAND names (split at spaces), else `amx` of PATH; `pip install amx-engine` brings
- * it. The engine listens on a free port of this machine, takes no settings from the environment, and stores in a
+ * What runs is the program that AMX_COMMAND names (split at spaces), else `amx` of PATH; `pip install amx-engine`
+ * brings it. The engine listens on a free port of this machine, takes no settings from the environment, and stores in a
  * temporary folder unless told otherwise. It can be killed, stopped and started again: address and data stay the same
  * until `close`. Safe for use by several threads.
  */

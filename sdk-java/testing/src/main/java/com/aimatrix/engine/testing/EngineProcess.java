@@ -20,7 +20,8 @@ import java.util.regex.Pattern;
 
 /** One run of an engine's program: its output, and its end. Killed when this process ends in an orderly way. */
 final class EngineProcess {
-    private static final Pattern LISTENING = Pattern.compile("amx engine: gRPC on (\\S+:\\d+)(?:, HTTP on (\\S+:\\d+))?");
+    private static final Pattern LISTENING =
+            Pattern.compile("amx engine: gRPC on (\\S+:\\d+)(?:, HTTP on (\\S+:\\d+))?");
     private static final int KEPT_LINES = 200;
     private static final Set<Process> LIVING = ConcurrentHashMap.newKeySet();
 

@@ -18,7 +18,7 @@ final class Results {
         } catch (InterruptedException error) {
             result.cancel(true);
             Thread.currentThread().interrupt();
-            throw new AmxException(Code.CANCELLED, "CANCELLED", "the test was interrupted while it waited for a handler");
+            throw new AmxException(Code.CANCELLED, "CANCELLED", "the test was interrupted while it waited");
         } catch (ExecutionException | CancellationException error) {
             Throwable cause = unwrapped(error);
             if (cause instanceof Error fatal) {

@@ -36,7 +36,7 @@ class EmbeddedEngineTest {
     }
 
     @Nested
-    @EnabledIf(value = "com.aimatrix.engine.testing.EmbeddedEngine#available", disabledReason = "no engine: AMX_COMMAND")
+    @EnabledIf(value = "com.aimatrix.engine.testing.EmbeddedEngine#available", disabledReason = "no engine")
     class WithAProgram {
         @Test
         void an_engine_that_is_killed_comes_back_with_what_it_stored_at_the_same_address() {
@@ -91,7 +91,7 @@ class EmbeddedEngineTest {
 
     @Nested
     @WithEmbeddedEngine
-    @EnabledIf(value = "com.aimatrix.engine.testing.EmbeddedEngine#available", disabledReason = "no engine: AMX_COMMAND")
+    @EnabledIf(value = "com.aimatrix.engine.testing.EmbeddedEngine#available", disabledReason = "no engine")
     class Given {
         private static EmbeddedEngine seen;
 

@@ -33,7 +33,8 @@ import org.springframework.transaction.annotation.Transactional;
 public class RecommendationAgent {
     private static final Logger LOG = LoggerFactory.getLogger(RecommendationAgent.class);
     private static final Duration STALE = Duration.ofDays(30);
-    private static final Map<String, Double> WEIGHTS = Map.of("view", 0.1, "cart_add", 0.3, "like", 0.5, "purchase", 1.0);
+    private static final Map<String, Double> WEIGHTS =
+            Map.of("view", 0.1, "cart_add", 0.3, "like", 0.5, "purchase", 1.0);
 
     @Autowired private Shop.UserService userService;
     @Autowired private Shop.ProductService productService;
@@ -75,7 +76,7 @@ public class RecommendationAgent {
                 mlModelService.generateRecommendations(profile, context, 50).stream()
                         .filter(product -> product.active() && product.inventoryCount() > 0)
                         .filter(product -> product.minimumAge() <= profile.getAge())
-                        .filter(product -> product.regions().isEmpty() || product.regions().contains(profile.getRegion()))
+                        .filter(product -> product.soldIn(profile.getRegion()))
                         .filter(product -> !profile.getPurchases().contains(product.id()))
                         .limit(context.limit())
                         .toList();

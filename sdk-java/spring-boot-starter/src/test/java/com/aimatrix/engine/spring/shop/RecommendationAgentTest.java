@@ -57,7 +57,8 @@ class RecommendationAgentTest {
     }
 
     private List<Object> recommended(String userId, Map<String, Object> filters) {
-        ProcessingResult result = ask("generateRecommendations", new RecommendationRequest(userId, "homepage", filters));
+        ProcessingResult result =
+                ask("generateRecommendations", new RecommendationRequest(userId, "homepage", filters));
         assertThat(result.isSuccess()).as(result.message()).isTrue();
         Map<?, ?> data = (Map<?, ?>) result.data();
         List<Object> ids = new ArrayList<>();
@@ -118,8 +119,8 @@ class RecommendationAgentTest {
 
     @Test
     void profiles_are_rebuilt_in_a_transaction_and_remembered_by_the_engine_that_was_killed(EmbeddedEngine process) {
-        engine.request(
-                "RecommendationAgent", null, Object.class, new MessageOptions().key(key).handler("rebuildUserProfiles"));
+        MessageOptions rebuild = new MessageOptions().key(key).handler("rebuildUserProfiles");
+        engine.request("RecommendationAgent", null, Object.class, rebuild);
         assertThat(ledger.commits.get()).isEqualTo(1);
         interact("lee", "view", "novel", "books");
         process.kill();

@@ -14,7 +14,17 @@ final class Shop {
     private Shop() {}
 
     record Product(
-            String id, String name, String category, boolean active, int inventoryCount, int minimumAge, Set<String> regions) {}
+            String id,
+            String name,
+            String category,
+            boolean active,
+            int inventoryCount,
+            int minimumAge,
+            Set<String> regions) {
+        boolean soldIn(String region) {
+            return regions.isEmpty() || regions.contains(region);
+        }
+    }
 
     record User(String id, int age, String region) {}
 
