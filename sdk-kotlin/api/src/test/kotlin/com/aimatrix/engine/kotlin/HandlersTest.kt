@@ -33,7 +33,10 @@ internal data class Order(
 )
 
 @Serializable
-internal class Change(val name: Given<String>? = null, val limit: Given<Int?>? = null, val tiny: Double? = null)
+internal class Change(val name: Given<String>? = null, val limit: Given<Int?>? = null)
+
+@Serializable
+internal class Unsigned(val size: UInt, val much: ULong, val lasting: kotlin.time.Duration)
 
 @Serializable
 internal sealed interface Shape {
@@ -87,6 +90,9 @@ internal class Handling {
 
     @Handler
     fun change(change: Change): Change = change
+
+    @Handler
+    fun unsigned(value: Unsigned): Unsigned = value
 
     @Handler
     fun shape(shape: Shape): Shape = shape
@@ -207,7 +213,7 @@ class HandlersTest {
         assertEquals("name", error.metadata["field"])
         assertEquals(
             """{"type":"object","properties":{"name":{"type":"string"},"limit":{"anyOf":[{"type":"integer"},""" +
-                """{"type":"null"}]},"tiny":{"anyOf":[{"type":"number"},{"type":"null"}]}}}""",
+                """{"type":"null"}]}}}""",
             hosted.spec.definition().handlersList.single { it.name == "change" }.inputSchema,
         )
     }
@@ -341,6 +347,24 @@ class HandlersTest {
         )
         assertEquals("""{"type":"integer"}""", schema("atOnce"))
         assertEquals("""{"anyOf":[{"type":"integer"},{"type":"null"}]}""", schema("optional"))
+    }
+
+    @Test
+    fun `value classes travel inside of others, and are refused by themselves`() {
+        val json = """{"size":4000000000,"much":"18446744073709551615","lasting":"PT1S"}"""
+        assertEquals(json, hosted.ask("unsigned", json))
+        val misfit = assertThrows(AmxException::class.java) {
+            hosted.ask("unsigned", """{"size":-1,"much":"1","lasting":"PT1S"}""")
+        }
+        assertEquals("size", misfit.metadata["field"])
+
+        @Agent
+        class Pausing {
+            @Handler
+            fun pause(lasting: kotlin.time.Duration): String = "$lasting"
+        }
+        val error = assertThrows(DefinitionException::class.java) { Agents.of(Pausing::class.java) }
+        assertTrue(error.message!!.startsWith("Pausing.pause takes or returns a value class"))
     }
 
     @Test

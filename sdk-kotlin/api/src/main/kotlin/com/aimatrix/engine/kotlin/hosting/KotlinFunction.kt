@@ -23,7 +23,9 @@ import java.lang.reflect.Method
 import java.lang.reflect.ParameterizedType
 import java.lang.reflect.Type
 import kotlin.coroutines.intrinsics.suspendCoroutineUninterceptedOrReturn
+import kotlin.metadata.KmClassifier
 import kotlin.metadata.KmFunction
+import kotlin.metadata.KmType
 import kotlin.metadata.declaresDefaultValue
 import kotlin.metadata.isSuspend
 import kotlin.reflect.KType
@@ -48,6 +50,13 @@ internal class KotlinFunction(
     private val place = "${agent.simpleName}.${function.name}"
 
     init {
+        val compiled = function.valueParameters.mapIndexed { index, one -> one.type to method.parameterTypes[index] }
+        if ((compiled + (function.returnType to method.returnType)).any { (said, its) -> isUnwrapped(said, its) }) {
+            throw DefinitionException(
+                "$place takes or returns a value class, such as kotlin.time.Duration or UInt, by itself; make it nullable, or" +
+                    " put it into a class with @Serializable",
+            )
+        }
         method.isAccessible = true
         val lookup = MethodHandles.lookup()
         handle = spread(lookup.unreflect(method))
@@ -132,6 +141,18 @@ internal class KotlinFunction(
             Int::class.java to 0, Long::class.java to 0L, Float::class.java to 0f, Double::class.java to 0.0,
             Char::class.java to ' ',
         )
+
+        /** Whether a type is a value class of which the compiler leaves what is in it. */
+        fun isUnwrapped(said: KmType, compiled: Class<*>): Boolean {
+            val name = (said.classifier as? KmClassifier.Class)?.name?.replace('.', '$')?.replace('/', '.') ?: return false
+            if (name == compiled.name) return false
+            val type = try {
+                Class.forName(name, false, compiled.classLoader ?: KotlinFunction::class.java.classLoader)
+            } catch (_: ClassNotFoundException) {
+                return false // one of Kotlin's that Java has another name for
+            }
+            return type.isAnnotationPresent(JvmInline::class.java)
+        }
 
         /** As one that takes all arguments in an array. */
         fun spread(handle: MethodHandle): MethodHandle =

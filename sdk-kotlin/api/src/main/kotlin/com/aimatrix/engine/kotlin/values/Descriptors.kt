@@ -24,6 +24,7 @@ import kotlinx.serialization.json.JsonPrimitive
 internal class Misfits(private val whole: Boolean) {
     /** Throws InvalidInputException with the place of the first misfit. */
     fun check(descriptor: SerialDescriptor, element: JsonElement, place: String) {
+        if (descriptor.plainName in UNSIGNED) return unsigned(descriptor, element, place)
         if (descriptor.isWrapper) return check(descriptor.getElementDescriptor(0), element, place)
         if (element is JsonNull) {
             if (whole && !descriptor.isNullable && isKnown(descriptor.kind)) fail(place, "is null", descriptor)
@@ -96,6 +97,12 @@ internal class Misfits(private val whole: Boolean) {
         }
     }
 
+    private fun unsigned(descriptor: SerialDescriptor, element: JsonElement, place: String) {
+        val wide = descriptor.plainName == "kotlin.ULong" // which may be text
+        val fits = element is JsonPrimitive && (wide || !element.isString) && element.content.toULongOrNull() != null
+        if (!fits && (whole || element is JsonPrimitive)) fail(place, "is ${shown(element)}", descriptor.getElementDescriptor(0))
+    }
+
     private fun fail(place: String, what: String, descriptor: SerialDescriptor): Nothing = throw InvalidInputException(
         "${place.ifEmpty { "value" }}: $what; expected ${expected(descriptor)}",
         place,
@@ -131,6 +138,7 @@ internal class Misfits(private val whole: Boolean) {
 
     private companion object {
         const val MAX_SHOWN = 60
+        val UNSIGNED = setOf("kotlin.UByte", "kotlin.UShort", "kotlin.UInt", "kotlin.ULong")
         const val DECIMAL = "java.math.BigDecimal" // which may be a number
 
         fun inside(place: String, name: String) = if (place.isEmpty()) name else "$place.$name"
