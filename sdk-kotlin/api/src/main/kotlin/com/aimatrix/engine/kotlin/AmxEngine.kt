@@ -196,7 +196,14 @@ public class AmxEngine internal constructor(internal val java: JavaEngine) : Aut
         /** Java's engine, as Kotlin's: where both languages meet. It is the same engine. */
         public fun of(java: JavaEngine): AmxEngine = AmxEngine(java)
 
-        private suspend fun <T> blocking(body: () -> T): T = runInterruptible(Dispatchers.IO, body)
+        /** Java says of a thread that was interrupted that its call is given up; of a coroutine that is: it is cancelled. */
+        private suspend fun <T> blocking(body: () -> T): T = runInterruptible(Dispatchers.IO) {
+            try {
+                body()
+            } catch (error: AmxException) {
+                throw error.cause as? InterruptedException ?: error
+            }
+        }
     }
 }
 
