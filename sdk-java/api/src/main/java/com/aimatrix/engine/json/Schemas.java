@@ -197,9 +197,9 @@ public final class Schemas {
             name = type.getRawClass().getSimpleName() + number;
         }
         if (names.put(name, type) == null) {
-            ObjectNode placeholder = object();
-            definitions.put(name, placeholder);
-            describe(type, placeholder);
+            ObjectNode definition = object();
+            definitions.put(name, definition); // before it is described: it may contain itself
+            describe(type, definition);
         } else if (definitions.get(name).path("properties").isMissingNode() || name.equals(firstName())) {
             recursive = true; // it contains itself
         }

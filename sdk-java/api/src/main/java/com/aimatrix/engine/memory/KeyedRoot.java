@@ -47,6 +47,16 @@ abstract class KeyedRoot extends Root {
         take(entry);
     }
 
+    /** Every entry has gone. */
+    final void allLeft() {
+        if (entries.isEmpty()) {
+            return;
+        }
+        entries.values().forEach(this::noted);
+        entries.clear();
+        tookAll();
+    }
+
     @Override
     final Collection<Item> entries() {
         return entries.values();

@@ -2,7 +2,6 @@ package com.aimatrix.engine.memory;
 
 import java.util.AbstractMap;
 import java.util.AbstractSet;
-import java.util.ArrayList;
 import java.util.Iterator;
 import java.util.Map;
 import java.util.Objects;
@@ -115,14 +114,7 @@ final class MapRoot extends KeyedRoot {
         @Override
         public void clear() {
             synchronized (memories) {
-                if (entries.isEmpty()) {
-                    return;
-                }
-                for (Item entry : new ArrayList<>(entries.values())) {
-                    noted(entry);
-                }
-                entries.clear();
-                tookAll();
+                allLeft();
             }
         }
 

@@ -1,7 +1,6 @@
 package com.aimatrix.engine.memory;
 
 import java.util.AbstractSet;
-import java.util.ArrayList;
 import java.util.Collection;
 import java.util.Iterator;
 import java.util.Set;
@@ -102,14 +101,7 @@ final class SetRoot extends KeyedRoot {
         @Override
         public void clear() {
             synchronized (memories) {
-                if (entries.isEmpty()) {
-                    return;
-                }
-                for (Item entry : new ArrayList<>(entries.values())) {
-                    noted(entry);
-                }
-                entries.clear();
-                tookAll();
+                allLeft();
             }
         }
 
