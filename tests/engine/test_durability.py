@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from amx.v1 import agent_pb2, engine_pb2, link_pb2
+from amx.v1 import agent_pb2, common_pb2, engine_pb2, link_pb2
 from amx_server.core.clock import ManualClock
-from amx_server.storage import MessageState, StoredMessage
+from amx_server.storage import MessageState, StoredMessage, open_store
 from tests.engine.link_driver import (
     DURABLE,
     VOLATILE,
@@ -41,6 +41,21 @@ async def letters(rig: Rig) -> list[engine_pb2.DeadLetter]:
 
 
 # --- storing and repeats ---------------------------------------------------------------------------------------------
+
+
+async def test_work_of_high_priority_is_stored_at_once_where_commits_wait_for_others() -> None:
+    async with running(store=open_store(":memory:", commit_delay=3600)) as rig:
+        worker = await rig.worker(agent("echo", memories=(value_memory(),)))
+        ordinary = worker.send("echo", 1, key="a")
+        assert ordinary not in worker.replies
+        urgent = worker.send("echo", 2, key="b", priority=common_pb2.PRIORITY_HIGH)
+        await worker.accepted(urgent)
+        await worker.accepted(ordinary)  # what was before it is stored with it
+        asked = worker.request("echo", 3, key="c", priority=common_pb2.PRIORITY_CRITICAL)
+        while (invocation := await worker.work()).value != 3:
+            pass
+        invocation.succeed("stored", link_pb2.Effects(memory=[put("total", 3)]))
+        assert await worker.result(asked) == "stored"
 
 
 async def test_send_is_stored_before_it_is_acknowledged_and_before_it_runs(rig: Rig) -> None:

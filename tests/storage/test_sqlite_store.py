@@ -21,6 +21,7 @@ from amx_server.storage import (
 from tests.storage.support import Session, message, row
 
 GREETER = ("default", "greeter", "default")
+_FOREVER_S = 3600.0
 
 
 async def test_message_inserted_reads_back_every_field() -> None:
@@ -325,9 +326,72 @@ async def test_flush_returns_after_everything_submitted() -> None:
         assert all(result.done() for result in results)
 
 
-async def test_leaving_writes_what_was_submitted(tmp_path: Path) -> None:
+async def test_delayed_commits_of_different_turns_share_a_transaction() -> None:
+    transactions: list[int] = []
+    async with open_store(
+        ":memory:", commit_delay=_FOREVER_S, observe=lambda stored, failed, seconds: transactions.append(stored)
+    ) as store:
+        session = Session(store)
+        results = []
+        for seq in range(1, 11):
+            results.append(session.submit(insert=[message(seq)])[1])
+            await asyncio.sleep(0)
+        await store.flush()
+        await asyncio.gather(*results)
+        assert transactions == [10]
+        assert session.reported == list(range(10))
+
+
+async def test_delayed_commit_is_stored_when_its_time_is_over() -> None:
+    async with open_store(":memory:", commit_delay=0.001) as store:
+        session = Session(store)
+        await session.commit(insert=[message(1)])
+        await session.commit(insert=[message(2)])
+        assert session.reported == [0, 1]
+
+
+async def test_delayed_commits_that_fill_a_transaction_wait_no_longer() -> None:
+    async with open_store(":memory:", commit_delay=_FOREVER_S) as store:
+        session = Session(store)
+        first, *_ = [session.submit(insert=[message(seq)])[1] for seq in range(1, 1001)]
+        await first
+
+
+async def test_delayed_commits_are_not_waited_for_by_reads_and_jobs() -> None:
+    async with open_store(":memory:", commit_delay=_FOREVER_S) as store:
+        session = Session(store)
+        session.submit(insert=[message(1)], memory_put=[(*GREETER, row("name"))])
+        assert await store.memory(*GREETER) == [row("name")]
+        session.submit(insert=[message(2)])
+        assert await store.count_messages("default", MessageState.PENDING) == 2
+        session.submit(insert=[message(3, ended_at_ms=1, state=MessageState.SUCCEEDED)])
+        assert await store.purge_ended(2, 10) == 1
+
+
+async def test_delayed_commits_go_with_a_prompt_one_behind_them() -> None:
+    async with open_store(":memory:", commit_delay=_FOREVER_S) as store:
+        session = Session(store)
+        waiting = session.submit(insert=[message(1)])[1]
+        await session.commit(insert=[message(2)], prompt=True)
+        assert waiting.done()
+        assert session.reported == [0, 1]
+
+
+async def test_delayed_commits_are_refused_in_order_when_the_queue_is_full() -> None:
+    async with open_store(":memory:", max_queued_bytes=10_000, commit_delay=_FOREVER_S) as store:
+        session = Session(store)
+        results = [session.submit(insert=[message(seq, body=b"x" * 4000)])[1] for seq in range(1, 6)]
+        await store.flush()
+        outcomes = await asyncio.gather(*results, return_exceptions=True)
+        assert outcomes[:3] == [None] * 3
+        assert {getattr(outcome, "reason", None) for outcome in outcomes[3:]} == {"STORAGE_BUSY"}
+        assert session.reported == list(range(5))
+
+
+@pytest.mark.parametrize("delay", [0.0, _FOREVER_S])
+async def test_leaving_writes_what_was_submitted(tmp_path: Path, delay: float) -> None:
     path = str(tmp_path / "folder" / "amx.db")
-    async with open_store(path) as store:
+    async with open_store(path, commit_delay=delay) as store:
         session = Session(store)
         results = [session.submit(insert=[message(seq)])[1] for seq in range(1, 500)]
     await asyncio.gather(*results)

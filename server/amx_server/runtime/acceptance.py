@@ -367,7 +367,7 @@ class Acceptance:
         namespace.quota.require_room(len(row.body))
         namespace.quota.store(len(row.body))
         inv.instance.storing += 1
-        commit = Commit(done=_nothing, insert=(row,))
+        commit = Commit(done=_nothing, insert=(row,), prompt=inv.priority < NORMAL)
         commit.done = partial(self._stored, namespace, inv, one_way, commit)
         self._store.submit(commit)
 

@@ -560,6 +560,7 @@ class Dispatcher:
         payload = common_pb2.Payload()
         payload.CopyFrom(complete.result)
         commit.done = partial(self._committed, inv, payload, after, link)
+        commit.prompt = inv.priority < NORMAL
         self.settled(inv)
         self._store.submit(commit)
         # The slot on the link is free; the instance stays taken until the commit is on disk.

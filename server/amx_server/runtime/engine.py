@@ -115,6 +115,7 @@ class Engine:
         self.store: Store = store or open_store(
             file,
             max_queued_bytes=self.config.storage.max_queued_bytes,
+            commit_delay=self.config.storage.commit_delay,
             cache_bytes=self.config.storage.cache_bytes,
             observe=self._observe_commits,
             blobs=self.blobs,

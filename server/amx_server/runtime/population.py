@@ -128,7 +128,7 @@ class Population:
         """Stores a batch. The future ends, with the store's error if there is one, when its instances are released."""
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         done = partial(self._stored, batch.instances, future)
-        commit = Commit(done=done, memory_put=tuple(batch.puts), memory_version=tuple(batch.versions))
+        commit = Commit(done=done, memory_put=tuple(batch.puts), memory_version=tuple(batch.versions), prompt=True)
         if is_empty(commit):
             done(None)
         else:

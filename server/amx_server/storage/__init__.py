@@ -49,6 +49,7 @@ def open_store(
     location: str,
     *,
     max_queued_bytes: int = 64 << 20,
+    commit_delay: float = 0.0,
     cache_bytes: int = 64 << 20,
     observe: Callable[[int, int, float], None] | None = None,
     blobs: Blobs | None = None,
@@ -72,4 +73,11 @@ def open_store(
         path = location
     if not path or path.endswith(("/", "\\")):
         raise invalid("STORAGE_UNSUPPORTED", f"'{location}' names no file; name one in the folder, for example amx.db")
-    return SqliteStore(path, max_queued_bytes=max_queued_bytes, cache_bytes=cache_bytes, observe=observe, blobs=blobs)
+    return SqliteStore(
+        path,
+        max_queued_bytes=max_queued_bytes,
+        commit_delay=commit_delay,
+        cache_bytes=cache_bytes,
+        observe=observe,
+        blobs=blobs,
+    )

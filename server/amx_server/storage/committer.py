@@ -1,4 +1,5 @@
-"""One writer thread and group commit: whatever is submitted while a transaction runs shares the next one.
+"""One writer thread and group commit: whatever is submitted while a transaction runs shares the next one, and if
+commits may be delayed, whatever is submitted within that time.
 
 Knows threads, order and back pressure; how a batch is written is the BatchWriter's business.
 """
@@ -77,9 +78,13 @@ class Committer:
         yielder: LockYielder,
         *,
         max_queued_bytes: int,
+        delay: float = 0.0,
         observe: Callable[[int, int, float], None] | None = None,
     ) -> None:
-        """observe(stored, given up, seconds): told on the event loop of every transaction."""
+        """delay: seconds a commit may wait for others, unless it is prompt, or one behind it, or there is something to
+        do `after` it.
+        observe(stored, given up, seconds): told on the event loop of every transaction.
+        """
         self._writer = writer
         self._observe = observe
         self._yielder = yielder
@@ -89,6 +94,9 @@ class Committer:
         self._submitted = 0
         self._completed = 0
         self._queued_bytes = 0
+        self._delay = delay
+        self._gathered: list[_Entry] = []  # not yet handed to the thread
+        self._due: asyncio.TimerHandle | None = None  # set while there are any
         self._waiting: deque[tuple[int, Callable[[], object]]] = deque()
         self._closed = False
         self._thread = threading.Thread(target=self._run, name="amx-storage-writer", daemon=True)
@@ -106,7 +114,6 @@ class Committer:
             self.after(partial(self._loop.call_soon, commit.done, error))
             return
         self._submitted += 1
-        self._yielder.begin()
         if self._queued_bytes >= self._max_queued_bytes:
             error = exhausted(
                 "STORAGE_BUSY",
@@ -114,11 +121,13 @@ class Committer:
                 " send more slowly, use a faster disk or raise storage.max_queued_bytes",
                 retry_delay_ms=100,
             )
-            self._queue.put(_Refused(commit.done, error))
+            self._enqueue(_Refused(commit.done, error))
             return
         size = _bytes(commit)
         self._queued_bytes += size
-        self._queue.put((commit, size))
+        self._enqueue((commit, size))
+        if commit.prompt:
+            self._hand_over()
 
     def after(self, callback: Callable[[], object]) -> None:
         """Calls back once everything submitted so far is reported; at once when nothing is under way."""
@@ -126,6 +135,7 @@ class Committer:
             callback()
         else:
             self._waiting.append((self._submitted, callback))
+            self._hand_over()
 
     def run(self, call: Callable[[], T]) -> asyncio.Future[T]:
         """Runs `call` on the writer thread after everything submitted so far."""
@@ -133,6 +143,7 @@ class Committer:
         if self._closed:
             result.set_exception(unavailable("STORAGE_UNAVAILABLE", "the store is closed; start the engine again"))
             return result
+        self._hand_over()
         self._submitted += 1
         self._yielder.begin()
         self._queue.put(_Job(call, result))
@@ -142,10 +153,33 @@ class Committer:
         """Writes what is queued and ends the thread. Every `done` has been called when it returns."""
         if not self._closed:
             self._closed = True
+            self._hand_over()
             self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
 
     # --- event loop
+
+    def _enqueue(self, entry: _Entry) -> None:
+        if not self._delay:
+            self._yielder.begin()
+            self._queue.put(entry)
+            return
+        self._gathered.append(entry)
+        if self._due is None:
+            self._due = self._loop.call_later(self._delay, self._hand_over)
+        elif len(self._gathered) >= self._writer.batch_rows:
+            self._hand_over()
+
+    def _hand_over(self) -> None:
+        """Gives the thread what was gathered. It finds all of it at once, for it needs the interpreter lock to look."""
+        if self._due is None:
+            return
+        self._due.cancel()
+        self._due = None
+        gathered, self._gathered = self._gathered, []
+        self._yielder.begin(len(gathered))
+        for entry in gathered:
+            self._queue.put(entry)
 
     def _report(
         self, commits: Sequence[Commit], errors: Sequence[AmxError | None] | None, size: int, seconds: float

@@ -28,9 +28,9 @@ class LockYielder:
         self._outstanding = 0
         self._armed = False
 
-    def begin(self) -> None:
-        """One more piece of work was handed to a storage thread."""
-        self._outstanding += 1
+    def begin(self, count: int = 1) -> None:
+        """So many more pieces of work were handed to a storage thread."""
+        self._outstanding += count
         if not self._armed:
             self._armed = True
             self._loop.call_later(_EVERY_S, self._let_go)

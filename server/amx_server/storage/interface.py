@@ -200,6 +200,9 @@ class Commit:
     # (namespace, agent, key)
     suspension_remove: tuple[tuple[str, str, str], ...] = ()
     duplicates: tuple[str, ...] = ()
+    prompt: bool = False
+    """Where commits wait for others to share their transaction (`commit_delay`), this one does not, nor do those before
+    it."""
 
 
 class Blobs(Protocol):

@@ -73,6 +73,8 @@ class SqliteStore:
 
     path: of the file, or ":memory:" for one that lives in a temporary folder until it is closed and does not survive
     power loss. max_queued_bytes: commits are refused with STORAGE_BUSY while more than this waits to be written.
+    commit_delay: seconds that a commit may wait for others to share its transaction, unless it is prompt; reads,
+    `flush` and leaving end the wait.
     cache_bytes: pages of the file the writer keeps in memory; the readers keep an eighth of that each.
     observe(stored, given up, seconds): told on the event loop of every transaction. blobs: where large values lie,
     which must be open for as long as the store is; None: all values lie in their rows.
@@ -90,6 +92,7 @@ class SqliteStore:
         path: str,
         *,
         max_queued_bytes: int = 64 << 20,
+        commit_delay: float = 0.0,
         cache_bytes: int = 64 << 20,
         observe: Callable[[int, int, float], None] | None = None,
         blobs: Blobs | None = None,
@@ -98,6 +101,7 @@ class SqliteStore:
         self._blobs = blobs
         self._observe = observe
         self._max_queued_bytes = max_queued_bytes
+        self._commit_delay = commit_delay
         self._cache_bytes = cache_bytes
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self._lock: StoreLock | None = None
@@ -119,7 +123,11 @@ class SqliteStore:
                 )
             assert self._writer is not None
             self._committer = Committer(
-                self._writer, yielder, max_queued_bytes=self._max_queued_bytes, observe=self._observe
+                self._writer,
+                yielder,
+                max_queued_bytes=self._max_queued_bytes,
+                delay=self._commit_delay,
+                observe=self._observe,
             )
         except BaseException:
             await self.__aexit__()

