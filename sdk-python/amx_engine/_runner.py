@@ -90,6 +90,8 @@ class Runner:
         self._delivering = 0  # suspended targets
         self._taking = False  # a runner takes from the queue, or is about to
         self._idle: list[asyncio.Future[None]] = []
+        # Of runners, which outlive the handlers that are at work when they are made: those are not to be kept.
+        self._variables = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
         self._empty: list[asyncio.Future[None]] = []
         self._now = monotonic()
@@ -251,9 +253,9 @@ class Runner:
             if not future.done():
                 future.set_result(None)
                 return
-        task = self._loop.create_task(self._work(), name="amx-runner")
+        task = self._loop.create_task(self._work(), name="amx-runner", context=self._variables)
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._ended, context=self._variables)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
@@ -268,12 +270,13 @@ class Runner:
         idle = self._idle
         task = asyncio.current_task()
         assert task is not None
+        job: Invocation | Delivery | Target | None = None
+        run: Run | None = None
         while True:
             until = monotonic() + SLICE_SECONDS
             while queue:
                 job = queue.popleft()
                 kind = type(job)
-                run: Run | None
                 if kind is Invocation:
                     run = self._begin_invocation(job)  # type: ignore[arg-type]
                     if run is None and job.activation.waiting and not job.activation.busy:  # type: ignore[union-attr]
@@ -298,6 +301,7 @@ class Runner:
                 self._taking = False
             if len(idle) >= _IDLE_RUNNERS or self._closed:
                 return
+            job = run = None
             future = self._loop.create_future()
             idle.append(future)
             await future

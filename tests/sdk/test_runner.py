@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import logging
 import threading
+import weakref
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -404,6 +406,19 @@ async def test_runners_are_reused(rig: Rig) -> None:
         rig.invoke(id, "leak", epoch=id, key=str(id))
         await rig.complete(id)
     assert len(rig.runner._tasks) <= 2
+
+
+async def test_nothing_is_kept_of_a_handler_that_ended_while_another_still_waits(rig: Rig) -> None:
+    gc.disable()
+    try:
+        rig.invoke(1, "leak", epoch=1, key="1")
+        rig.invoke(2, "wait", epoch=2, key="2")
+        ended = weakref.ref(rig.runner._jobs[1])
+        await rig.complete(1)
+        assert ended() is None
+    finally:
+        gc.enable()
+    assert rig.runner.slots_in_use == 1
 
 
 async def test_cancelled_handler_answers_cancelled_and_its_runner_goes_on(rig: Rig) -> None:

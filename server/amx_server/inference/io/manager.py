@@ -350,7 +350,7 @@ class IoManager:
                 ending |= self._ending.get((flight.operation.provider, flight.operation.key), set())
         task = dispatch.start(self._context, ending or ())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._tasks.discard, context=self._context)
 
     def _landed(self, flight: Flight, outcome: Response[Any] | AmxError) -> None:
         operation = flight.operation
