@@ -180,7 +180,7 @@ async def _hosting(agent: Any) -> AsyncIterator[tuple[Engine, Link]]:
     """An engine in this process with one agent class in it."""
     with TemporaryDirectory(prefix="bench-vm-") as folder:
         changes = {"storage": {"path": f"{folder}/vm.db"}, "logging": {"level": "error"}}
-        async with Engine(EngineConfig.model_validate(changes)) as engine:
+        async with Engine(EngineConfig.read(changes)) as engine:
             connector = EmbeddedConnector(engine.open_link, services=services(engine))
             link = Link(connector, [HostedAgent.of(agent)])
             await link.open(0.0)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -153,6 +155,20 @@ def test_sdk_stands_without_the_server() -> None:
         for problem in server_imports(path.read_text(), module, path.name == "__init__.py")
     ]
     assert not problems, "\n".join(problems)
+
+
+def test_engine_runs_without_pydantic() -> None:
+    program = (
+        "import asyncio, sys\n"
+        "import amx_server.vm.machine\n"
+        "from amx_server.core.config import EngineConfig\n"
+        "from amx_server.runtime.engine import Engine\n"
+        "async def main():\n"
+        "    async with Engine(EngineConfig.read({'storage': {'path': ':memory:'}, 'logging': {'level': 'error'}})):\n"
+        "        assert 'pydantic' not in sys.modules\n"
+        "asyncio.run(main())"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
 
 
 @pytest.mark.parametrize("root", [SERVER, SDK], ids=["server", "sdk"])

@@ -54,8 +54,8 @@ class EmbeddedProcess:
             ) from error
         location = ":memory:" if self._data_dir is None else str(Path(self._data_dir) / "amx.db")
         config = self._config or EngineConfig(logging=LoggingConfig(level="warning"))
-        storage = config.storage.model_copy(update={"path": location})
-        engine = Engine(config.model_copy(update={"storage": storage}), self._clock, ticking=self._ticking)
+        storage = config.storage.replace(path=location)
+        engine = Engine(config.replace(storage=storage), self._clock, ticking=self._ticking)
         await engine.__aenter__()
         self.engine = engine
         return EmbeddedConnector(engine.open_link, services=services(engine))

@@ -51,7 +51,7 @@ def test_store_whose_manifest_is_damaged_is_named(tmp_path: Path) -> None:
 
 def test_each_engine_has_its_own_file_and_its_part_of_the_quotas(tmp_path: Path) -> None:
     quota = QuotaConfig(messages_per_second=90, stored_bytes=100)
-    config = config_at(tmp_path / "amx.db").model_copy(update={"quotas": QuotasConfig(default=quota)})
+    config = config_at(tmp_path / "amx.db").replace(quotas=QuotasConfig(default=quota))
     parts = [ShardedStore(config).config(config, number, 3) for number in range(3)]
     assert len({part.storage.file for part in parts}) == 3
     assert parts[0].quotas.default.messages_per_second == 30

@@ -7,10 +7,10 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from pydantic import BaseModel, ValidationError
 
 from amx_server.core import config as config_module
 from amx_server.core.config import ConfigError, EngineConfig, is_loopback, load_config
+from amx_server.core.sections import Section
 
 
 def write(folder: Path, text: str) -> Path:
@@ -142,7 +142,7 @@ def test_every_problem_is_reported_with_its_source(tmp_path: Path) -> None:
     found = problems(path, {"AMX__DELIVERY__DURABLE_ATTEMPTS": "0"}, overrides={"http.port": "x"})
     text = "\n".join(found)
     assert len(found) == 5
-    assert f"{path}: grpc.port: input should be less than or equal to 65535" in text
+    assert f"{path}: grpc.port: needs a whole number from 0 to 65535, not 70000" in text
     assert "links.resume_window: 'soon' is not a duration" in text
     assert "limits.max_item_bytes: '3 apples' is not a size" in text
     assert "AMX__DELIVERY__DURABLE_ATTEMPTS: delivery.durable_attempts" in text
@@ -183,13 +183,13 @@ def test_storage_that_this_version_lacks_is_refused(tmp_path: Path) -> None:
     ],
 )
 def test_storage_url_names_its_file(path: str, file: str) -> None:
-    assert EngineConfig.model_validate({"storage": {"path": path}}).storage.file == file
+    assert EngineConfig.read({"storage": {"path": path}}).storage.file == file
 
 
 def test_secrets_appear_neither_in_errors_nor_in_representations(tmp_path: Path) -> None:
     path = write(tmp_path, "security: {tokens: [{token: hunter2, token_sha256: aa, subject: a}]}")
     assert "hunter2" not in "\n".join(problems(path))
-    config = EngineConfig.model_validate({"security": {"tokens": [{"token": "hunter2", "subject": "a"}]}})
+    config = EngineConfig.read({"security": {"tokens": [{"token": "hunter2", "subject": "a"}]}})
     assert "hunter2" not in repr(config)
 
 
@@ -207,7 +207,7 @@ def test_token_that_cannot_be_used_is_refused(token: dict[str, str], part: str) 
 
 
 def test_configuration_is_frozen() -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(AttributeError):
         EngineConfig().grpc.port = 1  # type: ignore[misc]
 
 
@@ -216,7 +216,7 @@ def test_every_field_is_documented() -> None:
     models = [node for node in tree.body if isinstance(node, ast.ClassDef) and hasattr(config_module, node.name)]
     fields = 0
     for model in models:
-        if not issubclass(getattr(config_module, model.name), BaseModel):
+        if not issubclass(getattr(config_module, model.name), Section):
             continue
         for node, following in pairwise([*model.body, ast.Pass()]):
             if isinstance(node, ast.AnnAssign):
@@ -236,8 +236,6 @@ def test_loopback_addresses_are_told_from_others(host: str, local: bool) -> None
 
 
 def test_quota_of_a_named_namespace_replaces_the_default() -> None:
-    config = EngineConfig.model_validate(
-        {"quotas": {"default": {"messages_per_second": 5}, "namespaces": {"a": {"burst": 3}}}}
-    )
+    config = EngineConfig.read({"quotas": {"default": {"messages_per_second": 5}, "namespaces": {"a": {"burst": 3}}}})
     assert config.quotas.of("other").messages_per_second == 5
     assert config.quotas.of("a").messages_per_second == 0

@@ -25,7 +25,25 @@ def test_duration_is_read_into_seconds(written: object, seconds: float) -> None:
 
 @pytest.mark.parametrize(
     "written",
-    ["", "soon", "5 apples", "P", "PT", "P1DT", "-1s", "-5", -1, True, None, "nan", "inf", float("nan"), [], "1h30"],
+    [
+        "",
+        "soon",
+        "5 apples",
+        "P",
+        "PT",
+        "P1DT",
+        "-1s",
+        "-5",
+        -1,
+        True,
+        None,
+        "nan",
+        "inf",
+        float("nan"),
+        [],
+        "1h30",
+        10**400,
+    ],
 )
 def test_duration_that_is_none_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match="write for example 30s"):
@@ -43,7 +61,7 @@ def test_size_is_read_into_bytes(written: object, size: int) -> None:
     assert parse_size(written) == size
 
 
-@pytest.mark.parametrize("written", ["", "big", "-1", -1, "1XB", "MiB", True, None, 1.5, "1 000"])
+@pytest.mark.parametrize("written", ["", "big", "-1", -1, "1XB", "MiB", True, None, 1.5, "1 000", 1 << 63, "9" * 400])
 def test_size_that_is_none_is_refused_with_examples(written: object) -> None:
     with pytest.raises(ValueError, match="write for example 16MiB"):
         parse_size(written)

@@ -32,7 +32,7 @@ def configured(**sections: Mapping[str, Any]) -> EngineConfig:
     merged = {name: dict(section) for name, section in QUIET.items()}
     for name, section in sections.items():
         merged[name] = {**merged.get(name, {}), **section}
-    return EngineConfig.model_validate(merged)
+    return EngineConfig.read(merged)
 
 
 def agent(

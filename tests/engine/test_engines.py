@@ -39,7 +39,7 @@ class Both:
 
     async def start(self, number: int) -> None:
         config = ShardedStore(self._config).config(self._config, number, 2)
-        config = config.model_copy(update={"grpc": GrpcConfig(port=0, unix_socket=self._sockets[number])})
+        config = config.replace(grpc=GrpcConfig(port=0, unix_socket=self._sockets[number]))
         shard = Shard(number, self._sockets, (0, 0), True, "secret")
         stack = self._stacks[number] = AsyncExitStack()
         engine = self.engines[number] = await stack.enter_async_context(Engine(config, shard=shard))

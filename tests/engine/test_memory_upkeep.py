@@ -242,9 +242,7 @@ async def test_upkeep_works_by_itself_and_goes_on_after_a_failure(tmp_path: Path
         sdk = await rig.worker(CART)
         for number in range(5):
             await change(sdk, put("total", large(number)))
-        often = engine.config.model_copy(
-            update={"memory": engine.config.memory.model_copy(update={"upkeep_interval": 0.001})}
-        )
+        often = engine.config.replace(memory=engine.config.memory.replace(upkeep_interval=0.001))
         forget, failed = engine.store.forget_versions, asyncio.Event()
 
         async def fails_once(*arguments: Any) -> Any:

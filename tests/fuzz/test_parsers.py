@@ -140,7 +140,7 @@ def test_definitions_and_schedules_are_valid_or_refused(generator: random.Random
 
 
 async def test_connection_takes_any_frames_and_never_raises(generator: random.Random) -> None:
-    config = EngineConfig.model_validate({"logging": {"level": "error"}, "links": {"resume_window": 0}})
+    config = EngineConfig.read({"logging": {"level": "error"}, "links": {"resume_window": 0}})
     async with Engine(config, store=open_store(":memory:")) as engine:
         for number in range(100):
             connection = engine.open_link()

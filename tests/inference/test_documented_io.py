@@ -45,7 +45,7 @@ async def test_first_program_prints_an_answer_and_its_parts(
 async def test_agent_asks_the_provider_of_the_configuration(repository: Path) -> None:
     agent = (await run(programs(repository)[0]))["Assistant"]
     async with LocalProvider(LocalProviderOptions(latency_min=0, latency_max=0)) as server, asyncio.timeout(30):
-        config = EngineConfig.model_validate({"io": {"providers": {"model": {"base_url": server.address}}}})
+        config = EngineConfig.read({"io": {"providers": {"model": {"base_url": server.address}}}})
         async with EmbeddedEngine(agent, engine_config=config) as engine:
             assert (await engine.request("Assistant/1", "hello")).startswith("[hello]")
             assert (await engine.request("Assistant/1", "and now?")).startswith("[and now?]")

@@ -16,7 +16,7 @@ WORKER = {"token": "w-secret", "subject": "billing", "namespace": "eu", "roles":
 
 
 def authenticator(host: str = "127.0.0.1", **security: Any) -> Authenticator:
-    return Authenticator(EngineConfig.model_validate({"grpc": {"host": host}, "security": security}))
+    return Authenticator(EngineConfig.read({"grpc": {"host": host}, "security": security}))
 
 
 def refusal(subject: Authenticator, authorization: str | None, certificates: list[str] | None = None) -> str:

@@ -49,8 +49,8 @@ class EmbeddedEngine(AmxEngine):
 
         settings = engine_config or EngineConfig(logging=LoggingConfig(level="warning"))
         # Links live in real time: a clock that jumps by hours must not make them look dead.
-        links = settings.links.model_copy(update={"heartbeat_interval": _HEARTBEAT_SECONDS})
-        settings = settings.model_copy(update={"links": links})
+        links = settings.links.replace(heartbeat_interval=_HEARTBEAT_SECONDS)
+        settings = settings.replace(links=links)
         self.clock = ManualClock(start_ms)
         self._process = EmbeddedProcess(data_dir, self.clock, config=settings, ticking=False)
         super().__init__(

@@ -35,7 +35,6 @@ _NEEDED = {
     "msgspec": "0.19",
     "prometheus-client": "0.21",
     "protobuf": "5.26.1",
-    "pydantic": "2.10",
     "structlog": "24.4",
 }
 _OPTIONAL = {"uvloop": "a faster event loop", "watchfiles": "reload in 'amx dev'"}

@@ -116,11 +116,11 @@ class EngineProcess:
 
         setup = self._setup
         config = ShardedStore(setup.config).config(setup.config, number, len(setup.sockets))
-        listener = config.grpc.model_copy(update={"port": setup.ports[number], "unix_socket": setup.sockets[number]})
-        config = config.model_copy(update={"grpc": listener, "http": config.http.model_copy(update={"enabled": False})})
+        listener = config.grpc.replace(port=setup.ports[number], unix_socket=setup.sockets[number])
+        config = config.replace(grpc=listener, http=config.http.replace(enabled=False))
         wanted = config.scheduler.processes
         helpers = -(-(default_count() if wanted is None else wanted) // len(setup.sockets))
-        config = config.model_copy(update={"scheduler": config.scheduler.model_copy(update={"processes": helpers})})
+        config = config.replace(scheduler=config.scheduler.replace(processes=helpers))
         engine = await stack.enter_async_context(Engine(config, shard=setup.shard(number)))
         level = logging.WARNING if self._modules is None else logging.INFO
         stack.enter_context(engine.log.standard_logging(level))
@@ -154,7 +154,7 @@ class EngineProcess:
             if self._engines:
                 number = min(self._engines)
                 config = self._setup.config
-                config = config.model_copy(update={"grpc": config.grpc.model_copy(update={"unix_socket": None})})
+                config = config.replace(grpc=config.grpc.replace(unix_socket=None))
                 door = Server(self._engines[number], config, trust=self._trust, shared=True)
                 self._door = await door.__aenter__()
                 self._door_engine = number

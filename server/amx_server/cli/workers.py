@@ -59,14 +59,14 @@ def _part_of_memory(config: EngineConfig, processes: int) -> EngineConfig:
     """The configuration with what one process may take of what the machine or the control group allows to all."""
     if config.admission.memory is not None:
         return config
-    part = config.admission.model_copy(update={"memory": memory_limit() // processes})
-    return config.model_copy(update={"admission": part})
+    part = config.admission.replace(memory=memory_limit() // processes)
+    return config.replace(admission=part)
 
 
 def _setup(config: EngineConfig, engines: int, load: tuple[str, ...], stack: contextlib.ExitStack) -> Setup:
     """Addresses for everybody, held until `stack` is left."""
     grpc, http = config.grpc, config.http
-    grpc = grpc.model_copy(update={"port": stack.enter_context(_reserved(grpc.host, grpc.port, "grpc.port"))})
+    grpc = grpc.replace(port=stack.enter_context(_reserved(grpc.host, grpc.port, "grpc.port")))
     first = grpc.engine_ports
     if first is None:
         first = config.grpc.port + 1 if config.grpc.port else 0
@@ -75,14 +75,14 @@ def _setup(config: EngineConfig, engines: int, load: tuple[str, ...], stack: con
         for number in range(engines)
     )
     if http.enabled:
-        http = http.model_copy(update={"port": stack.enter_context(_reserved(http.host, http.port, "http.port"))})
+        http = http.replace(port=stack.enter_context(_reserved(http.host, http.port, "http.port")))
     if grpc.unix_socket is not None:
         sockets = tuple(f"{grpc.unix_socket}.{number}" for number in range(engines))
     else:
         folder = tempfile.mkdtemp(prefix="amx-engines-")  # nobody else may enter it
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         sockets = tuple(f"{folder}/{number}.sock" for number in range(engines))
-    config = config.model_copy(update={"grpc": grpc, "http": http})
+    config = config.replace(grpc=grpc, http=http)
     return Setup(config, sockets, ports, secrets.token_hex(32), load)
 
 

@@ -124,36 +124,30 @@ class ShardedStore:
         storage = config.storage
         if not self.in_memory:
             folder = self.folder / f"engine-{number}"
-            storage = storage.model_copy(update={"path": str(folder / "amx.db")})
-        storage = storage.model_copy(update={"cache_bytes": max(1 << 20, storage.cache_bytes // engines)})
-        quotas = config.quotas.model_copy(
-            update={
-                "default": _part(config.quotas.default, engines),
-                "namespaces": {name: _part(quota, engines) for name, quota in config.quotas.namespaces.items()},
-            }
+            storage = storage.replace(path=str(folder / "amx.db"))
+        storage = storage.replace(cache_bytes=max(1 << 20, storage.cache_bytes // engines))
+        quotas = config.quotas.replace(
+            default=_part(config.quotas.default, engines),
+            namespaces={name: _part(quota, engines) for name, quota in config.quotas.namespaces.items()},
         )
         owned = config.memory
-        memory = owned.model_copy(
-            update={
-                "budget": max(1 << 20, owned.budget // engines),
-                "disk_bytes": _share(owned.disk_bytes, engines),
-                "namespace_quota": _share(owned.namespace_quota, engines),
-                "agent_quota": _share(owned.agent_quota, engines),
-                "quotas": {owner: _share(size, engines) for owner, size in owned.quotas.items()},
-            }
+        memory = owned.replace(
+            budget=max(1 << 20, owned.budget // engines),
+            disk_bytes=_share(owned.disk_bytes, engines),
+            namespace_quota=_share(owned.namespace_quota, engines),
+            agent_quota=_share(owned.agent_quota, engines),
+            quotas={owner: _share(size, engines) for owner, size in owned.quotas.items()},
         )
-        return config.model_copy(update={"storage": storage, "quotas": quotas, "memory": memory})
+        return config.replace(storage=storage, quotas=quotas, memory=memory)
 
 
 def _part(quota: QuotaConfig, engines: int) -> QuotaConfig:
     """What one of `engines` may use of a quota; unlimited stays so."""
-    return quota.model_copy(
-        update={
-            "messages_per_second": quota.messages_per_second / engines,
-            "burst": _share(quota.burst, engines),
-            "mailbox_messages": _share(quota.mailbox_messages, engines),
-            "stored_bytes": _share(quota.stored_bytes, engines),
-        }
+    return quota.replace(
+        messages_per_second=quota.messages_per_second / engines,
+        burst=_share(quota.burst, engines),
+        mailbox_messages=_share(quota.mailbox_messages, engines),
+        stored_bytes=_share(quota.stored_bytes, engines),
     )
 
 

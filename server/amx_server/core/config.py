@@ -11,11 +11,12 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
+from msgspec import Meta, field
 
-from amx_server.core.errors import INVALID_ARGUMENT, AmxError
+from amx_server.core.sections import ConfigError as ConfigError
+from amx_server.core.sections import Place, Secret, Section, suggestion
 from amx_server.core.units import Duration, Port, Size
 
 DEFAULT_FILE = "amx-config.yaml"
@@ -24,34 +25,11 @@ ENVIRONMENT_PREFIX = "AMX__"
 # Keys under `engine:` that the SDK reads from the same file; the engine passes over them.
 SDK_KEYS = frozenset({"address", "embedded", "token"})
 
-# Sections that readers of other engines' files expect, and where their content belongs here.
-_BELONGS_ELSEWHERE = {
-    "persistence": "storage",
-    "database": "storage",
-    "runtime": "limits",
-    "monitoring": "logging' and 'http",
-    "server": "grpc' and 'http",
-    "auth": "security",
-    "authentication": "security",
-}
-
-
-class ConfigError(AmxError):
-    """The configuration cannot be used. The message lists every problem, one a line, with the cure."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(INVALID_ARGUMENT, "CONFIG_INVALID", "\n".join(problems))
-        self.problems = problems
-
 
 # --- sections --------------------------------------------------------------------------------------------------------
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
-
-
-class TlsConfig(_Section):
+class TlsConfig(Section, frozen=True, kw_only=True):
     """Certificates of the gRPC listener."""
 
     cert: str
@@ -63,7 +41,7 @@ class TlsConfig(_Section):
     refused. None: clients need no certificate."""
 
 
-class GrpcConfig(_Section):
+class GrpcConfig(Section, frozen=True, kw_only=True):
     """Where links and unary calls come in."""
 
     host: str = "127.0.0.1"
@@ -79,7 +57,7 @@ class GrpcConfig(_Section):
     after `port`."""
 
 
-class HttpConfig(_Section):
+class HttpConfig(Section, frozen=True, kw_only=True):
     """Where health checks and metrics are answered."""
 
     host: str = "127.0.0.1"
@@ -90,30 +68,28 @@ class HttpConfig(_Section):
     """False: no HTTP listener at all."""
 
 
-class StorageConfig(_Section):
+class StorageConfig(Section, frozen=True, kw_only=True):
     """Where what must survive is kept."""
 
     path: str = ".amx/amx.db"
     """File of the SQLite database: a path, `sqlite:path`, `sqlite:///absolute/path`, or `:memory:` for a store that
     ends with the process. Its folder is created where it does not exist."""
-    dedup_window: Duration = Field(default=86_400.0, gt=0)
+    dedup_window: Annotated[Duration, Meta(gt=0)] = 86_400.0
     """Seconds for which ended messages are kept; a repeated message id within it is recognised as a repeat."""
-    max_queued_bytes: Size = Field(default=64 << 20, ge=1 << 20)
+    max_queued_bytes: Annotated[Size, Meta(ge=1 << 20)] = 64 << 20
     """Bytes that may wait to be written; beyond it what needs storing is refused with STORAGE_BUSY."""
-    commit_delay: Duration = Field(default=0.0, ge=0, le=1)
+    commit_delay: Annotated[Duration, Meta(ge=0, le=1)] = 0.0
     """Seconds that a commit may wait for others to share its transaction. Saves processor and disk where many agents
     work side by side; what waits for a commit waits longer. Reads, and work of high priority, do not wait."""
-    cache_bytes: Size = Field(default=64 << 20, ge=1 << 20)
+    cache_bytes: Annotated[Size, Meta(ge=1 << 20)] = 64 << 20
     """Bytes of the database kept in memory."""
 
-    @model_validator(mode="after")
-    def _known_scheme(self) -> StorageConfig:
+    def __post_init__(self) -> None:
         scheme, separator, _ = self.path.partition("://")
         if separator and scheme != "sqlite":
             raise ValueError(f"this version cannot store in '{scheme}'; give the path of a SQLite file")
         if not self.path:
-            raise ValueError("is empty; give the path of a SQLite file")
-        return self
+            raise ValueError("its path is empty; give the path of a SQLite file")
 
     @property
     def file(self) -> str:
@@ -122,14 +98,14 @@ class StorageConfig(_Section):
         return rest.removeprefix("//") if separator and scheme == "sqlite" else self.path
 
 
-class MemoryConfig(_Section):
+class MemoryConfig(Section, frozen=True, kw_only=True):
     """What content may take in memory and on disk, and how long earlier versions of memories are kept."""
 
-    budget: Size = Field(default=512 << 20, ge=1 << 20)
+    budget: Annotated[Size, Meta(ge=1 << 20)] = 512 << 20
     """Bytes of memory for content: 40 % plain, 40 % compressed, 20 % for the index."""
     disk_bytes: Size = 0
     """Bytes of content on disk; 0: without limit."""
-    content_threshold: Size = Field(default=1024, ge=128)
+    content_threshold: Annotated[Size, Meta(ge=128)] = 1024
     """Values in memories, results and definitions of at least so many bytes are stored by address, each content once;
     smaller ones lie in their rows."""
     namespace_quota: Size = 0
@@ -137,94 +113,94 @@ class MemoryConfig(_Section):
     0: unlimited."""
     agent_quota: Size = 0
     """The same for one agent, over all its instances."""
-    quotas: dict[str, Size] = {}
+    quotas: dict[str, Size] = field(default_factory=dict)
     """For single owners instead: by `namespace`, or by `namespace/agent`."""
-    history_versions: int = Field(default=100, ge=1)
+    history_versions: Annotated[int, Meta(ge=1)] = 100
     """Versions of one instance's memory that can be read, the present one included."""
     history_age: Duration = 604_800.0
     """Seconds for which a version can be read after it was replaced."""
-    upkeep_interval: Duration = Field(default=60.0, ge=1)
+    upkeep_interval: Annotated[Duration, Meta(ge=1)] = 60.0
     """Seconds between rounds in which versions whose time is over are forgotten, and content that nothing refers to is
     collected."""
 
 
-class LimitsConfig(_Section):
+class LimitsConfig(Section, frozen=True, kw_only=True):
     """Bounds. What exceeds one is refused by name at the first place that can know."""
 
-    max_item_bytes: Size = Field(default=4_194_304, ge=1024, le=1 << 30)
+    max_item_bytes: Annotated[Size, Meta(ge=1024, le=1 << 30)] = 4_194_304
     """Bytes of one item on a link, and of one unary request."""
-    max_frame_bytes: Size = Field(default=262_144, ge=1024, le=1 << 30)
+    max_frame_bytes: Annotated[Size, Meta(ge=1024, le=1 << 30)] = 262_144
     """Bytes of one frame, unless a single item is larger."""
-    max_frame_items: int = Field(default=128, ge=1, le=100_000)
+    max_frame_items: Annotated[int, Meta(ge=1, le=100_000)] = 128
     """Items of one frame."""
-    max_header_bytes: Size = Field(default=8192, ge=0)
+    max_header_bytes: Annotated[Size, Meta(ge=0)] = 8192
     """Bytes of all headers of a message: names and values."""
-    max_key_bytes: Size = Field(default=512, ge=1)
+    max_key_bytes: Annotated[Size, Meta(ge=1)] = 512
     """Bytes of an instance key in UTF-8."""
-    max_calls_in_flight: int = Field(default=4096, ge=1)
+    max_calls_in_flight: Annotated[int, Meta(ge=1)] = 4096
     """Calls one link may have outstanding."""
-    stream_window: int = Field(default=64, ge=1)
+    stream_window: Annotated[int, Meta(ge=1)] = 64
     """Chunks a stream may be ahead of its reader."""
-    max_links: int = Field(default=10_000, ge=1)
+    max_links: Annotated[int, Meta(ge=1)] = 10_000
     """Links open at a time."""
-    mailbox_capacity: int = Field(default=10_000, ge=1)
+    mailbox_capacity: Annotated[int, Meta(ge=1)] = 10_000
     """Messages that may wait per instance, unless its agent says otherwise."""
-    max_memory_bytes: Size = Field(default=3 << 20, ge=1024)
+    max_memory_bytes: Annotated[Size, Meta(ge=1024)] = 3 << 20
     """Bytes one instance may remember; its memory travels to a link in one item."""
-    max_pending_events: int = Field(default=4096, ge=1)
+    max_pending_events: Annotated[int, Meta(ge=1)] = 4096
     """Events that may wait for credit per link."""
-    max_instances: int = Field(default=1_000_000, ge=1)
+    max_instances: Annotated[int, Meta(ge=1)] = 1_000_000
     """Instances that may be active at a time, over all namespaces."""
 
 
-class LinksConfig(_Section):
+class LinksConfig(Section, frozen=True, kw_only=True):
     """How links live and end."""
 
-    heartbeat_interval: Duration = Field(default=5.0, gt=0)
+    heartbeat_interval: Annotated[Duration, Meta(gt=0)] = 5.0
     """Seconds between pings; two missed ones close the link."""
     resume_window: Duration = 10.0
     """Seconds for which a lost link may be taken up again; 0: its work is redelivered at once."""
-    max_unacked_bytes: Size = Field(default=16 << 20, ge=1 << 20)
+    max_unacked_bytes: Annotated[Size, Meta(ge=1 << 20)] = 16 << 20
     """Bytes of sent frames kept per link for a resume; beyond it the link waits for acknowledgements."""
     drain_deadline: Duration = 30.0
     """Seconds a draining link may take to finish what it runs."""
 
 
-class DeliveryConfig(_Section):
+class DeliveryConfig(Section, frozen=True, kw_only=True):
     """Deadlines and repeats where neither message nor handler says."""
 
-    default_timeout: Duration = Field(default=30.0, gt=0)
+    default_timeout: Annotated[Duration, Meta(gt=0)] = 30.0
     """Seconds a request may take from acceptance to reply."""
-    durable_attempts: int = Field(default=4, ge=1)
+    durable_attempts: Annotated[int, Meta(ge=1)] = 4
     """Attempts at a durable message before it becomes a dead letter."""
-    redelivery_attempts: int = Field(default=5, ge=0)
+    redelivery_attempts: Annotated[int, Meta(ge=0)] = 5
     """Times one message may be handed out again because its link was lost or its engine restarted."""
     initial_backoff: Duration = 0.1
     """Seconds before the second attempt."""
     max_backoff: Duration = 60.0
     """Seconds between attempts, at most."""
-    multiplier: float = Field(default=2.0, ge=1, le=100)
+    multiplier: Annotated[float, Meta(ge=1, le=100)] = 2.0
     """Growth of the wait from attempt to attempt."""
-    attempt_timeout: Duration = Field(default=600.0, gt=0)
+    attempt_timeout: Annotated[Duration, Meta(gt=0)] = 600.0
     """Seconds one attempt may take where neither its caller nor its handler sets a limit."""
-    cancel_grace: Duration = Field(default=10.0, gt=0)
+    cancel_grace: Annotated[Duration, Meta(gt=0)] = 10.0
     """Seconds a cancelled handler has to stop before its instance goes on without it."""
-    idempotency_window: Duration = Field(default=600.0, gt=0)
+    idempotency_window: Annotated[Duration, Meta(gt=0)] = 600.0
     """Seconds for which the outcome of a volatile request with an idempotency key is kept."""
-    idempotency_keys: int = Field(default=100_000, ge=1)
+    idempotency_keys: Annotated[int, Meta(ge=1)] = 100_000
     """Outcomes of such requests kept per namespace, at most."""
 
 
-class InstancesConfig(_Section):
+class InstancesConfig(Section, frozen=True, kw_only=True):
     """How long instances stay in memory."""
 
-    idle_timeout: Duration = Field(default=300.0, gt=0)
+    idle_timeout: Annotated[Duration, Meta(gt=0)] = 300.0
     """Seconds without messages before an instance hibernates, unless its agent says otherwise."""
-    hibernated_kept: int = Field(default=1_000_000, ge=0)
+    hibernated_kept: Annotated[int, Meta(ge=0)] = 1_000_000
     """Hibernated instances whose place and memory version are remembered; the longest idle are forgotten first."""
 
 
-class AdmissionConfig(_Section):
+class AdmissionConfig(Section, frozen=True, kw_only=True):
     """When the engine counts as busy, and refuses what can wait."""
 
     enabled: bool = True
@@ -240,89 +216,87 @@ class AdmissionConfig(_Section):
     times as much it is high. 0: waiting makes no pressure."""
 
 
-class AllocationConfig(_Section):
+class AllocationConfig(Section, frozen=True, kw_only=True):
     """How capacity is shared among namespaces and agents when all of it is wanted."""
 
     policy: Literal["fair-share", "priority", "performance", "adaptive"] = "fair-share"
     """`fair-share`: everybody the same; `priority`: more to agents with urgent work; `performance`: more to agents that
     end more with a slot; `adaptive`: one of these, as the situation asks for. `amx scheduler policy` changes it until
     the engine restarts."""
-    weights: dict[str, Annotated[float, Field(gt=0, le=1000)]] = {}
+    weights: dict[str, Annotated[float, Meta(gt=0, le=1000)]] = field(default_factory=dict)
     """By `namespace`, against other namespaces, or by `namespace/agent`, against the others there; 1 where none is
     given."""
-    interval: Duration = Field(default=1.0, ge=0.1)
+    interval: Annotated[Duration, Meta(ge=0.1)] = 1.0
     """Seconds between two looks at what everybody does."""
 
 
-class BreakerConfig(_Section):
+class BreakerConfig(Section, frozen=True, kw_only=True):
     """When a handler that keeps failing is given a rest, unless it says otherwise."""
 
-    failure_threshold: int = Field(default=20, ge=1)
+    failure_threshold: Annotated[int, Meta(ge=1)] = 20
     """Failures in a row that open the circuit."""
-    open_for: Duration = Field(default=10.0, gt=0)
+    open_for: Annotated[Duration, Meta(gt=0)] = 10.0
     """Seconds before one message is let through as a probe."""
 
 
-class ConcurrencyConfig(_Section):
+class ConcurrencyConfig(Section, frozen=True, kw_only=True):
     """How many requests may be under way at one provider; between the bounds the limit is found out."""
 
-    initial: int = Field(default=16, ge=1)
+    initial: Annotated[int, Meta(ge=1)] = 16
     """At first; doubles with each round trip until the first sign of overload."""
-    minimum: int = Field(default=1, ge=1)
+    minimum: Annotated[int, Meta(ge=1)] = 1
     """Always allowed."""
-    maximum: int = Field(default=256, ge=1)
+    maximum: Annotated[int, Meta(ge=1)] = 256
     """Never exceeded."""
-    latency_tolerance: float = Field(default=0.0, ge=0)
+    latency_tolerance: Annotated[float, Meta(ge=0)] = 0.0
     """Lowers the limit when recent latency is this many times its long average; 0: latency is no signal."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> ConcurrencyConfig:
+    def __post_init__(self) -> None:
         if not self.minimum <= self.initial <= self.maximum:
             raise ValueError("needs minimum <= initial <= maximum")
-        return self
 
 
-class RepeatConfig(_Section):
+class RepeatConfig(Section, frozen=True, kw_only=True):
     """How requests to one provider are repeated when they fail for a moment."""
 
-    attempts: int = Field(default=3, ge=1)
+    attempts: Annotated[int, Meta(ge=1)] = 3
     """At one request, the first included."""
-    rate_limited_attempts: int = Field(default=8, ge=1)
+    rate_limited_attempts: Annotated[int, Meta(ge=1)] = 8
     """The same while the provider answers that it limits its rate."""
     initial_backoff: Duration = 0.5
     """Seconds before the second attempt, at most."""
     max_backoff: Duration = 30.0
     """Seconds between attempts, at most."""
-    budget: float = Field(default=0.2, ge=0)
+    budget: Annotated[float, Meta(ge=0)] = 0.2
     """Repeats for each request, on average over all that go to the provider."""
-    budget_burst: float = Field(default=10.0, ge=0)
+    budget_burst: Annotated[float, Meta(ge=0)] = 10.0
     """Repeats beyond the average."""
 
 
-class ProviderConfig(_Section):
+class ProviderConfig(Section, frozen=True, kw_only=True):
     """A service on the network that agents in the engine's process may ask; see docs/io.md."""
 
-    base_url: str = Field(pattern=r"^https?://")
+    base_url: Annotated[str, Meta(pattern=r"^https?://", description="an address that begins with http:// or https://")]
     """Address that the paths of requests are appended to."""
-    headers: dict[str, SecretStr] = {}
+    headers: dict[str, Secret] = field(default_factory=dict)
     """Sent with every request; the place for credentials, best from the environment: `Bearer ${MODEL_KEY}`."""
-    connections: int = Field(default=1000, ge=1)
+    connections: Annotated[int, Meta(ge=1)] = 1000
     """Connections open at a time."""
-    connect_timeout: Duration = Field(default=10.0, gt=0)
+    connect_timeout: Annotated[Duration, Meta(gt=0)] = 10.0
     """Seconds until a connection must be made."""
-    idle_timeout: Duration = Field(default=60.0, gt=0)
+    idle_timeout: Annotated[Duration, Meta(gt=0)] = 60.0
     """Seconds without a byte while one is expected."""
-    attempt_timeout: Duration = Field(default=300.0, gt=0)
+    attempt_timeout: Annotated[Duration, Meta(gt=0)] = 300.0
     """Seconds one attempt may take, whatever its callers allow."""
-    requests_per_second: float = Field(default=0.0, ge=0)
+    requests_per_second: Annotated[float, Meta(ge=0)] = 0.0
     """Averaged; 0: unlimited."""
-    request_burst: float = Field(default=0.0, ge=0)
+    request_burst: Annotated[float, Meta(ge=0)] = 0.0
     """Requests at once beyond the average; 0: one second's worth."""
-    tokens_per_second: float = Field(default=0.0, ge=0)
+    tokens_per_second: Annotated[float, Meta(ge=0)] = 0.0
     """Averaged; 0: unlimited."""
-    token_burst: float = Field(default=0.0, ge=0)
+    token_burst: Annotated[float, Meta(ge=0)] = 0.0
     """Tokens at once beyond the average; 0: one second's worth."""
-    max_queued: int = Field(default=10_000, ge=1)
+    max_queued: Annotated[int, Meta(ge=1)] = 10_000
     """Requests that may wait for their turn."""
     concurrency: ConcurrencyConfig = ConcurrencyConfig()
     """Requests under way at a time."""
@@ -330,51 +304,51 @@ class ProviderConfig(_Section):
     """Repeats."""
 
 
-class IoSettings(_Section):
+class IoSettings(Section, frozen=True, kw_only=True):
     """What agents in the engine's process ask of the world outside, through its I/O manager."""
 
-    default_timeout: Duration = Field(default=120.0, gt=0)
+    default_timeout: Annotated[Duration, Meta(gt=0)] = 120.0
     """Seconds an operation may take where its caller does not say."""
     cache_bytes: Size = 64 << 20
     """Bytes of answers remembered; 0: none."""
-    cache_entries: int = Field(default=100_000, ge=0)
+    cache_entries: Annotated[int, Meta(ge=0)] = 100_000
     """Answers remembered, at most."""
-    max_waiters: int = Field(default=100_000, ge=1)
+    max_waiters: Annotated[int, Meta(ge=1)] = 100_000
     """Callers that may wait at a time."""
-    max_response_bytes: Size = Field(default=32 << 20, ge=1024)
+    max_response_bytes: Annotated[Size, Meta(ge=1024)] = 32 << 20
     """Bytes of one answer, all its parts together."""
-    max_buffered_bytes: Size = Field(default=256 << 20, ge=1 << 20)
+    max_buffered_bytes: Annotated[Size, Meta(ge=1 << 20)] = 256 << 20
     """Bytes of streams under way that not all readers have read; beyond it no operation begins."""
-    providers: dict[str, ProviderConfig] = {}
+    providers: dict[str, ProviderConfig] = field(default_factory=dict)
     """By the name that agents use; the keys of each are in [io.md](io.md#providers-in-the-configuration)."""
 
 
-class SupervisionConfig(_Section):
+class SupervisionConfig(Section, frozen=True, kw_only=True):
     """How fast supervisors restart their children."""
 
-    restarts_per_second: float = Field(default=500.0, gt=0)
+    restarts_per_second: Annotated[float, Meta(gt=0)] = 500.0
     """Restarts begun per second, of all supervisors together; the others wait."""
 
 
-class QuotaConfig(_Section):
+class QuotaConfig(Section, frozen=True, kw_only=True):
     """What one namespace may use."""
 
-    messages_per_second: float = Field(default=0.0, ge=0)
+    messages_per_second: Annotated[float, Meta(ge=0)] = 0.0
     """Messages accepted per second, averaged; 0: unlimited."""
-    burst: int = Field(default=0, ge=0)
+    burst: Annotated[int, Meta(ge=0)] = 0
     """Messages accepted at once beyond the average; 0: one second's worth."""
-    mailbox_messages: int = Field(default=1_000_000, ge=0)
+    mailbox_messages: Annotated[int, Meta(ge=0)] = 1_000_000
     """Messages waiting in all mailboxes together; 0: unlimited."""
     stored_bytes: Size = 0
     """Bytes stored: waiting and dead messages, results, memory; 0: unlimited."""
 
 
-class QuotasConfig(_Section):
+class QuotasConfig(Section, frozen=True, kw_only=True):
     """Quotas per namespace."""
 
     default: QuotaConfig = QuotaConfig()
     """For namespaces not named below."""
-    namespaces: dict[str, QuotaConfig] = {}
+    namespaces: dict[str, QuotaConfig] = field(default_factory=dict)
     """By namespace. Replaces the default as a whole."""
 
     def of(self, namespace: str) -> QuotaConfig:
@@ -382,32 +356,32 @@ class QuotasConfig(_Section):
         return self.namespaces.get(namespace, self.default)
 
 
-class TokenConfig(_Section):
+class TokenConfig(Section, frozen=True, kw_only=True):
     """One bearer token and whom it stands for."""
 
-    token: SecretStr | None = None
+    token: Secret | None = None
     """The token itself. Exactly one of `token` and `token_sha256` is set."""
     token_sha256: str | None = None
     """SHA-256 of the token's UTF-8 bytes, 64 hexadecimal digits, so that the file need not hold the token."""
-    subject: str = Field(min_length=1, max_length=256)
+    subject: Annotated[str, Meta(min_length=1, max_length=256, description="text of 1 to 256 characters")]
     """Who it is, for logs and as the sender of messages."""
-    namespace: str = Field(default="default", pattern=r"^[A-Za-z0-9._-]{1,128}$")
+    namespace: Annotated[
+        str, Meta(pattern=r"^[A-Za-z0-9._-]{1,128}\Z", description="1 to 128 letters, digits, '.', '_' or '-'")
+    ] = "default"
     """The namespace its holder acts in."""
     roles: tuple[str, ...] = ()
     """Roles whose permissions it has: `admin`, `worker`, `client`, `viewer`, or one of `security.roles`."""
 
-    @model_validator(mode="after")
-    def _one_secret(self) -> TokenConfig:
+    def __post_init__(self) -> None:
         if (self.token is None) == (self.token_sha256 is None):
             raise ValueError("needs exactly one of 'token' and 'token_sha256'")
         if self.token is not None and not self.token.get_secret_value():
             raise ValueError("has an empty token; set one, for example from the environment: ${MY_TOKEN}")
         if self.token_sha256 is not None and not re.fullmatch(r"[0-9a-fA-F]{64}", self.token_sha256):
             raise ValueError("has a token_sha256 that is not 64 hex digits; make it with: printf %s TOKEN | sha256sum")
-        return self
 
 
-class SecurityConfig(_Section):
+class SecurityConfig(Section, frozen=True, kw_only=True):
     """Who may do what."""
 
     require_token: bool | None = None
@@ -416,22 +390,22 @@ class SecurityConfig(_Section):
     are configured."""
     tokens: tuple[TokenConfig, ...] = ()
     """Tokens that are accepted."""
-    roles: dict[str, tuple[str, ...]] = {}
+    roles: dict[str, tuple[str, ...]] = field(default_factory=dict)
     """Permissions by role, in addition to the built-in roles; a built-in role named here is replaced."""
 
 
-class LoggingConfig(_Section):
+class LoggingConfig(Section, frozen=True, kw_only=True):
     """What the engine says about itself."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
     """Lowest level that is written."""
     format: Literal["json", "console", "auto"] = "auto"
     """`auto`: console on a terminal, JSON otherwise."""
-    kept_lines: int = Field(default=5000, ge=1, le=1_000_000)
+    kept_lines: Annotated[int, Meta(ge=1, le=1_000_000)] = 5000
     """Lines held in memory for `amx logs`."""
 
 
-class AgentsConfig(_Section):
+class AgentsConfig(Section, frozen=True, kw_only=True):
     """How agent definitions change."""
 
     allow_redefinition: bool = False
@@ -439,10 +413,10 @@ class AgentsConfig(_Section):
     difference named."""
 
 
-class SchedulerConfig(_Section):
+class SchedulerConfig(Section, frozen=True, kw_only=True):
     """How work is spread over the machine."""
 
-    processes: int | None = Field(default=None, ge=0, le=1024)
+    processes: Annotated[int, Meta(ge=0, le=1024)] | None = None
     """Helper processes for loaded agents with a handler whose `execution` is `process`; none: one for each core but
     one, at least one. 0: such handlers run on threads of the engine's process."""
     block_warning: Duration = 0.1
@@ -450,8 +424,19 @@ class SchedulerConfig(_Section):
     before the log names who does; 0: nobody looks."""
 
 
-class EngineConfig(_Section):
+class EngineConfig(Section, frozen=True, kw_only=True):
     """Everything that can be set. `EngineConfig()` is a working engine on loopback."""
+
+    elsewhere: ClassVar[Mapping[str, str]] = {
+        "persistence": "storage",
+        "database": "storage",
+        "runtime": "limits",
+        "monitoring": "logging' and 'http",
+        "server": "grpc' and 'http",
+        "auth": "security",
+        "authentication": "security",
+    }
+    """Sections that readers of other engines' files expect."""
 
     grpc: GrpcConfig = GrpcConfig()
     """Where links and unary calls come in."""
@@ -533,7 +518,7 @@ def load_config(
     environment = os.environ if environment is None else environment
     problems: list[str] = []
     tree: dict[str, Any] = {}
-    origins: dict[tuple[str, ...], str] = {}
+    origins: dict[Place, str] = {}
 
     if path is None and Path(DEFAULT_FILE).is_file():
         path = DEFAULT_FILE
@@ -551,10 +536,7 @@ def load_config(
 
     if problems:
         raise ConfigError(problems)
-    try:
-        return EngineConfig.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError([_explain(problem, origins) for problem in error.errors(include_url=False)]) from None
+    return EngineConfig.read(tree, origins)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
@@ -589,11 +571,11 @@ def _engine_sections(document: dict[str, Any], source: str, strict: bool, proble
         problems.append(f"{source}: amx: needs a mapping with the key 'engine'")
     found.append(_engine_mapping(document.get("engine"), source, "engine", problems))
 
-    known = EngineConfig.model_fields
+    known = EngineConfig.__struct_fields__
     found.append({key: value for key, value in document.items() if key in known})
     if strict:
         strangers = (str(key) for key in document if key not in known and key not in ("amx", "engine"))
-        problems.extend(f"{source}: {key}: unknown section{_suggestion(key, known)}" for key in strangers)
+        problems.extend(f"{source}: {key}: unknown section{suggestion(EngineConfig, key)}" for key in strangers)
     return found
 
 
@@ -609,9 +591,7 @@ def _engine_mapping(value: object, source: str, where: str, problems: list[str])
 _VARIABLE = re.compile(r"\$(\$\{)|\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 
 
-def _substitute(
-    value: Any, environment: Mapping[str, str], where: tuple[str, ...], source: str, problems: list[str]
-) -> Any:
+def _substitute(value: Any, environment: Mapping[str, str], where: Place, source: str, problems: list[str]) -> Any:
     """`value` with `${NAME}` replaced in every text below it."""
     if isinstance(value, dict):
         return {
@@ -667,11 +647,11 @@ def _merge(
     into: dict[str, Any],
     update: Mapping[str, Any],
     source: str,
-    origins: dict[tuple[str, ...], str],
-    where: tuple[str, ...] = (),
+    origins: dict[Place, str],
+    where: Place = (),
 ) -> None:
     """Writes `update` over `into`, mapping by mapping, and notes where each value came from."""
-    for key, value in update.items():
+    for key, value in ((str(key), value) for key, value in update.items()):
         here = (*where, key)
         if isinstance(value, Mapping) and isinstance(into.get(key), dict):
             _merge(into[key], value, source, origins, here)
@@ -682,50 +662,3 @@ def _merge(
         else:
             into[key] = value
             origins[here] = source
-
-
-def _explain(problem: Any, origins: dict[tuple[str, ...], str]) -> str:
-    """One line for one problem that validation found: origin, place, what is wrong, what to do."""
-    place = tuple(str(part) for part in problem["loc"])
-    origin = next((origins[place[:n]] for n in range(len(place), 0, -1) if place[:n] in origins), "configuration")
-    start = f"{origin}: {'.'.join(place)}"
-    if problem["type"] == "extra_forbidden":
-        parent = _model_at(place[:-1])
-        known = parent.model_fields if parent else {}
-        kind = "section" if len(place) == 1 else "key"
-        return f"{start}: unknown {kind}{_suggestion(place[-1], known)}"
-    message = problem["msg"].removeprefix("Value error, ")
-    return f"{start}: {message[:1].lower() + message[1:] if message[:5] == 'Input' else message}"
-
-
-def _suggestion(key: str, known: Mapping[str, object]) -> str:
-    if key in _BELONGS_ELSEWHERE and known is EngineConfig.model_fields:
-        return f"; its settings are under '{_BELONGS_ELSEWHERE[key]}' here"
-    import difflib  # for people who mistyped
-
-    close = difflib.get_close_matches(key.replace("-", "_"), known, n=1, cutoff=0.5)
-    listing = ", ".join(sorted(known))
-    return f"; did you mean '{close[0]}'?" if close else f"; known here: {listing}"
-
-
-def _model_at(place: tuple[str, ...]) -> type[BaseModel] | None:
-    """The section that a place in the configuration belongs to."""
-    annotation: Any = EngineConfig
-    for part in place:
-        model = _model_in(annotation)
-        if isinstance(annotation, type) and model is not None:
-            field = model.model_fields.get(part)
-            annotation = field.annotation if field else None
-        else:
-            annotation = model  # A mapping, list or union of sections: `part` only says which one.
-            if model is not None and part in model.model_fields:
-                annotation = model.model_fields[part].annotation
-    return _model_in(annotation)
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    """The section class that an annotation such as `dict[str, QuotaConfig]` speaks of."""
-    for candidate in (annotation, *getattr(annotation, "__args__", ())):
-        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
-            return candidate
-    return None

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
-from pydantic import BeforeValidator, Field
+from msgspec import Meta
+
+from amx_server.core.wording import shown
 
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|us|s|m|h|d|w)")
 _DURATION_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0, "w": 604_800.0}
@@ -28,12 +31,14 @@ def parse_duration(value: object) -> float:
     if isinstance(value, timedelta):
         seconds = value.total_seconds()
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        seconds = float(value)
+        seconds = value
     elif isinstance(value, str):
         seconds = _duration_of_text(value.strip())
     if seconds is None or not 0 <= seconds < 1e11:
-        raise ValueError(f"{value!r} is not a duration; write for example 30s, 500ms, 24h, PT5M or seconds as a number")
-    return seconds
+        raise ValueError(
+            f"{shown(value)} is not a duration; write for example 30s, 500ms, 24h, PT5M or seconds as a number"
+        )
+    return float(seconds)
 
 
 def _duration_of_text(text: str) -> float | None:
@@ -52,21 +57,36 @@ def _duration_of_text(text: str) -> float | None:
 def parse_size(value: object) -> int:
     """Bytes from `16MiB`, `4 kB`, `512` or a number. `KiB`, `MiB`, … are powers of 1024, `kB`, `MB`, … of 1000.
 
-    Raises ValueError, which says what can be written, for anything else, negative sizes included.
+    Raises ValueError, which says what can be written, for anything else, negative sizes and those of 2^63 bytes and
+    more included.
     """
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(f"{value!r} is not a size; write for example 16MiB, 256KiB, 4MB or bytes as a number")
-    unit = (match[2] or "").lower()
-    base: int = 1024 if "i" in unit else 1000
-    return round(float(match[1]) * float(base ** _SIZE_POWER[unit[:1]]))
+    size: float = -1
+    if isinstance(value, int) and not isinstance(value, bool):
+        size = value
+    elif isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
+        unit = (match[2] or "").lower()
+        base: int = 1024 if "i" in unit else 1000
+        size = float(match[1]) * float(base ** _SIZE_POWER[unit[:1]])
+    if not 0 <= size < 1 << 63:
+        raise ValueError(f"{shown(value)} is not a size; write for example 16MiB, 256KiB, 4MB or bytes as a number")
+    return round(size)
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+class Written(NamedTuple):
+    """In an annotation: how people write such a value.
+
+    parse: the value of what is written; raises ValueError, which says what can be written. noun, unit: what messages
+    about its bounds call it, and what they count in.
+    """
+
+    parse: Callable[[object], float]
+    noun: str
+    unit: str
+
+
+Duration = Annotated[float, Written(parse_duration, "a duration", "seconds")]
 """Seconds."""
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[int, Written(parse_size, "a size", "bytes")]
 """Bytes."""
-Port = Annotated[int, Field(ge=0, le=65_535)]
+Port = Annotated[int, Meta(ge=0, le=65_535)]
 """A TCP port; 0: any free one."""

@@ -87,7 +87,7 @@ class Machine:
         self.options = options
         concurrency = {"initial": options.agents, "maximum": options.agents}
         model = {"base_url": provider, "connections": options.agents, "concurrency": concurrency}
-        self._config = EngineConfig.model_validate(
+        self._config = EngineConfig.read(
             {
                 "storage": {
                     "path": str(Path(options.folder) / "vm.db"),

@@ -80,7 +80,7 @@ async def test_watchdog_without_a_limit_watches_nothing() -> None:
 @pytest.mark.parametrize("waits_first", [False, True])
 async def test_handler_in_the_engines_process_that_blocks_is_named_while_it_does(waits_first: bool) -> None:
     log = EngineLog(LoggingConfig(level="warning"), stream=io.StringIO())
-    config = EngineConfig.model_validate({"scheduler": {"block_warning": 0.05}})
+    config = EngineConfig.read({"scheduler": {"block_warning": 0.05}})
 
     def lines(event: str) -> list[dict[str, str]]:
         return [entry.fields for entry in log.recent() if entry.event == event]

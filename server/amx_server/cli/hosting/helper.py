@@ -94,7 +94,7 @@ async def _host(task: HelperTask, agents: list[HostedAgent], end: socket.socket)
     from amx_server.core.config import LoggingConfig
     from amx_server.telemetry.logs import EngineLog
 
-    log = EngineLog(LoggingConfig.model_validate({"level": task.level, "format": task.format}))
+    log = EngineLog(LoggingConfig.read({"level": task.level, "format": task.format}))
     asked = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
     connector = _SocketConnector(end)
