@@ -23,6 +23,8 @@ from amx_server.telemetry.metrics import DurationHistogram
 
 log = get_logger(__name__)
 
+_WAITS = "waiting for its turn"
+
 
 @dataclass(slots=True)
 class ProviderCounters:
@@ -44,9 +46,24 @@ class ProviderCounters:
 class ProviderState:
     """One registered provider with its policy and everything that is known about it."""
 
-    __slots__ = ("budget", "counters", "durations", "gate", "policy", "provider")
+    __slots__ = (
+        "alarms", "budget", "clock", "counters", "durations", "gate", "landed", "policy", "provider", "random",
+    )  # fmt: skip
 
-    def __init__(self, provider: Provider, policy: ProviderPolicy, clock: Clock, alarms: Alarms) -> None:
+    def __init__(
+        self,
+        provider: Provider,
+        policy: ProviderPolicy,
+        clock: Clock,
+        alarms: Alarms,
+        random: Callable[[], float],
+        landed: Callable[[Flight, Response[Any] | AmxError], None],
+    ) -> None:
+        """landed: told of every flight's outcome, once; not of flights that were abandoned."""
+        self.clock = clock
+        self.alarms = alarms
+        self.random = random
+        self.landed = landed
         self.provider = provider
         self.policy = policy
         self.gate = Gate(
@@ -67,25 +84,13 @@ class ProviderState:
 class Dispatch:
     """Flights that travel in one request. Runs as a task of its own, so that no waiter's end is everybody's end."""
 
-    __slots__ = ("_admission", "_alarms", "_clock", "_doing", "_landed", "_random", "flights", "state", "task")
+    __slots__ = ("_admission", "_attempt", "_doing", "flights", "state", "task")
 
-    def __init__(
-        self,
-        state: ProviderState,
-        flights: Sequence[Flight],
-        clock: Clock,
-        alarms: Alarms,
-        random: Callable[[], float],
-        landed: Callable[[Flight, Response[Any] | AmxError], None],
-    ) -> None:
-        """landed: told of every flight's outcome, once; not of flights that were abandoned."""
+    def __init__(self, state: ProviderState, flights: Sequence[Flight]) -> None:
         self.state = state
-        self.flights = list(flights)
-        self._clock = clock
-        self._alarms = alarms
-        self._random = random
-        self._landed = landed
-        self._doing = "waiting for its turn"
+        self.flights = flights
+        self._attempt = 0  # number of the one under way, from 1
+        self._doing = _WAITS
         self._admission = Admission(
             min(_urgency(flight) for flight in flights),
             next(iter(flights[0].tickets)).waiter.namespace,
@@ -98,7 +103,7 @@ class Dispatch:
     @property
     def doing(self) -> str:
         """What it waits for, for people."""
-        return self._doing
+        return self._doing or f"under way, attempt {self._attempt}"
 
     def start(self, context: Context, after: Collection[asyncio.Task[None]] = ()) -> asyncio.Task[None]:
         """Begins, once the tasks `after` have ended. context: of the manager, not of whoever happened to ask first:
@@ -117,60 +122,59 @@ class Dispatch:
             self.task.cancel()
 
     async def _run(self, after: Collection[asyncio.Task[None]]) -> None:
+        state = self.state
         try:
             if after:
                 self._doing = "waiting for a cancelled one like it to end"
                 await asyncio.wait(after)
-            await self._attempts()
+            while True:
+                self._attempt += 1
+                again = self._attempt > 1
+                self._doing = _WAITS
+                self._admission.tokens = sum(flight.operation.tokens for flight in self.flights)
+                await state.gate.enter(self._admission, again=again)
+                if again:
+                    state.counters.retries += 1
+                else:
+                    state.budget.operation()
+                self._doing = ""
+                error = await self._request()
+                delay = None if error is None else self._repeats(error)
+                if delay is None:
+                    break
+                await state.alarms.sleep(delay)
         except asyncio.CancelledError:
-            self.state.counters.cancelled += 1
+            state.counters.cancelled += 1
             self._fail(errors.closed())  # for whoever still waits; usually nobody does
         except Exception as error:
-            log.exception("dispatch_failed", provider=self.state.provider.name)
-            self._fail(errors.defect(self.state.provider.name, error))
+            log.exception("dispatch_failed", provider=state.provider.name)
+            self._fail(errors.defect(state.provider.name, error))
         finally:
             self.flights = []  # they refer to this: together they would wait for the garbage collector
 
-    async def _attempts(self) -> None:
-        state, gate = self.state, self.state.gate
-        attempt = 0
-        while True:
-            attempt += 1
-            self._doing = "waiting for its turn"
-            self._admission.tokens = sum(flight.operation.tokens for flight in self.flights)
-            await gate.enter(self._admission, again=attempt > 1)
-            if attempt == 1:
-                state.budget.operation()
-            else:
-                state.counters.retries += 1
-            self._doing = f"under way, attempt {attempt}"
-            error = await self._attempt(attempt)
-            if error is None:
-                return
-            delay = self._delay(attempt, error)
-            if delay is None:
-                self._fail(error)
-                return
-            self.flights = [flight for flight in self.flights if not flight.outcome and flight.restart(error)]
-            if not self.flights:
-                return
-            self._doing = f"waiting to repeat it after: {error.message}"
-            await self._alarms.sleep(delay)
+    def _repeats(self, error: AmxError) -> float | None:
+        """Seconds until the next attempt for those who still wait. None: there is none, and everybody has been told."""
+        delay = self._delay(error)
+        if delay is None:
+            self._fail(error)
+            return None
+        self.flights = [flight for flight in self.flights if not flight.outcome and flight.restart(error)]
+        self._doing = f"waiting to repeat it after: {error.message}"
+        return delay if self.flights else None
 
-    async def _attempt(self, attempt: int) -> AmxError | None:
+    async def _request(self) -> AmxError | None:
         """One request. Returns why it failed as a whole; None: every flight has its own outcome."""
         state, name = self.state, self.state.provider.name
-        flights = [flight for flight in self.flights if not flight.abandoned]
-        calls = [Call(flight, attempt, self._clock.monotonic) for flight in flights]
+        calls = [Call(flight, self._attempt, state.clock) for flight in self.flights if not flight.abandoned]
         state.counters.requests += 1
-        state.counters.operations += len(flights)
-        if len(flights) > 1:
+        state.counters.operations += len(calls)
+        if len(calls) > 1:
             state.counters.batches += 1
-            state.counters.batched += len(flights)
-        began = self._clock.monotonic()
+            state.counters.batched += len(calls)
+        began = state.clock.monotonic()
         error: AmxError | None = None
         outcomes: Sequence[Response[Any] | AmxError] = ()
-        timeout = self._alarms.timeout(state.policy.attempt_timeout)
+        timeout = state.alarms.timeout(state.policy.attempt_timeout)
         try:
             async with timeout:
                 if state.policy.batch.max_items > 1 and calls[0].operation.batch:
@@ -197,14 +201,14 @@ class Dispatch:
         self._account(calls, began, error, outcomes)
         if error is not None:
             return error
-        for flight, outcome in zip(flights, outcomes, strict=True):
-            self._land(flight, outcome)
+        for call, outcome in zip(calls, outcomes, strict=True):
+            self._land(call.flight, outcome)
         return None
 
     def _account(
         self, calls: Sequence[Call], began: float, error: AmxError | None, outcomes: Sequence[Response[Any] | AmxError]
     ) -> None:
-        state, now = self.state, self._clock.monotonic()
+        state, now = self.state, self.state.clock.monotonic()
         first_sign = min((call.first_sign_at for call in calls if call.first_sign_at is not None), default=now)
         spent: int | None = None
         if error is None:
@@ -217,17 +221,17 @@ class Dispatch:
         state.durations.observe(now - began)
         state.gate.release(self._admission, error=error, latency=first_sign - began, tokens=spent)
 
-    def _delay(self, attempt: int, error: AmxError) -> float | None:
+    def _delay(self, error: AmxError) -> float | None:
         """Seconds until the next attempt; None: there is none."""
-        policy = self.state.policy.retry
+        state, policy = self.state, self.state.policy.retry
         idempotent = all(flight.operation.idempotent for flight in self.flights)
-        delay = policy.delay(attempt, error, idempotent, self._random)
+        delay = policy.delay(self._attempt, error, idempotent, state.random)
         if delay is None:
             return None
         latest = max((flight.latest_deadline() for flight in self.flights), default=float("-inf"))
-        if self._clock.monotonic() + delay >= latest:
+        if state.clock.monotonic() + delay >= latest:
             return None  # nobody would be there to see it
-        return delay if self.state.budget.withdraw(error) else None
+        return delay if state.budget.withdraw(error) else None
 
     def _fail(self, error: AmxError) -> None:
         for flight in self.flights:
@@ -240,7 +244,7 @@ class Dispatch:
             self.state.counters.failed += 1
         else:
             self.state.counters.succeeded += 1
-        self._landed(flight, outcome)
+        self.state.landed(flight, outcome)
 
 
 def _tokens(outcome: Response[Any] | AmxError, estimate: int) -> int:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast
 
+from amx_server.core.clock import Clock
 from amx_server.core.errors import AmxError
 from amx_server.inference.io import errors
 from amx_server.inference.io.alarms import Alarm
@@ -25,11 +26,22 @@ P = TypeVar("P")
 
 
 class FlightBounds:
-    """What all flights share: bounds, the waker, and how many bytes of parts they hold together."""
+    """What all flights share: bounds, the waker, who is told of tickets that end, and how many bytes of parts they hold
+    together.
+    """
 
-    __slots__ = ("buffered", "max_lag_bytes", "max_response_bytes", "waker", "window_bytes")
+    __slots__ = ("buffered", "ended", "max_lag_bytes", "max_response_bytes", "waker", "window_bytes")
 
-    def __init__(self, max_response_bytes: int, max_lag_bytes: int, window_bytes: int, waker: Waker) -> None:
+    def __init__(
+        self,
+        max_response_bytes: int,
+        max_lag_bytes: int,
+        window_bytes: int,
+        waker: Waker,
+        ended: Callable[[Flight, Ticket], None],
+    ) -> None:
+        """ended: called for every ticket that ends, after it was taken out."""
+        self.ended = ended
         self.max_response_bytes = max_response_bytes
         self.max_lag_bytes = max_lag_bytes
         self.window_bytes = window_bytes
@@ -67,13 +79,19 @@ class Ticket:
         if future is not None and not future.done():
             self.flight.bounds.waker.wake(future)
 
-    async def changed(self) -> None:
-        """Returns after the next `wake`."""
-        future = self.future = asyncio.get_running_loop().create_future()
-        try:
-            await future
-        finally:
-            self.future = None
+    def change(self) -> asyncio.Future[None]:
+        """Done after the next `wake`."""
+        self.future = asyncio.get_running_loop().create_future()
+        return self.future
+
+    def expire(self) -> None:
+        """Its deadline has passed: ends it with OPERATION_DEADLINE."""
+        flight, dispatch = self.flight, self.flight.dispatch
+        doing = dispatch.doing if dispatch is not None else "waiting for others to travel with"
+        if flight.outcome is not None:
+            doing = "done, but not read to its end"
+        operation = flight.operation
+        self.fail(errors.deadline(operation.provider, operation.kind, self.deadline - self.since, doing))
 
     def leave(self) -> None:
         """Does not wait any more. Does nothing if it had ended."""
@@ -88,7 +106,6 @@ class Flight:
 
     __slots__ = (
         "_checked_bytes",
-        "_ended",
         "_front",
         "_resume",
         "bounds",
@@ -102,10 +119,7 @@ class Flight:
         "wholes",
     )
 
-    def __init__(
-        self, operation: Operation[Any, Any], bounds: FlightBounds, ended: Callable[[Flight, Ticket], None]
-    ) -> None:
-        """ended: called for every ticket that ends, after it was taken out."""
+    def __init__(self, operation: Operation[Any, Any], bounds: FlightBounds) -> None:
         self.operation = operation
         self.bounds = bounds
         self.parts: list[Any] = []
@@ -115,7 +129,6 @@ class Flight:
         self.wholes = 0  # tickets that want the whole
         self.outcome: Response[Any] | AmxError | None = None
         self.dispatch: Dispatch | None = None
-        self._ended = ended
         self._front = 0  # parts that the fastest reader has read
         self._resume: asyncio.Future[None] | None = None
         self._checked_bytes = 0
@@ -151,7 +164,7 @@ class Flight:
         if not self.tickets:
             self._drop_parts()
             self.resume()
-        self._ended(self, ticket)
+        self.bounds.ended(self, ticket)
 
     def read(self, ticket: Ticket) -> None:
         """`ticket` has taken a part."""
@@ -294,7 +307,7 @@ class Stream(Generic[R, P]):
             if ticket not in ticket.flight.tickets:
                 raise StopAsyncIteration  # it was closed
             try:
-                await ticket.changed()
+                await ticket.change()
             except asyncio.CancelledError:
                 ticket.leave()
                 raise
@@ -303,10 +316,10 @@ class Stream(Generic[R, P]):
 class Call:
     """What a provider gets: the operation, and where parts of its answer go. One for each attempt."""
 
-    __slots__ = ("_clock", "_flight", "attempt", "first_sign_at", "operation")
+    __slots__ = ("_clock", "attempt", "first_sign_at", "flight", "operation")
 
-    def __init__(self, flight: Flight, attempt: int, clock: Callable[[], float]) -> None:
-        self._flight = flight
+    def __init__(self, flight: Flight, attempt: int, clock: Clock) -> None:
+        self.flight = flight
         self._clock = clock
         self.operation: Operation[Any, Any] = flight.operation
         self.attempt = attempt  # from 1
@@ -315,12 +328,12 @@ class Call:
     @property
     def max_response_bytes(self) -> int:
         """What the answer may be large."""
-        return self._flight.bounds.max_response_bytes
+        return self.flight.bounds.max_response_bytes
 
     def progress(self) -> None:
         """The provider has begun to answer. Latency is counted to here, because answers differ in length."""
         if self.first_sign_at is None:
-            self.first_sign_at = self._clock()
+            self.first_sign_at = self._clock.monotonic()
 
     async def emit(self, part: Any, size: int) -> None:
         """Gives a part of `size` bytes to everybody who waits, and waits itself while all of them are slow.
@@ -328,5 +341,5 @@ class Call:
         Raises AmxError RESPONSE_TOO_LARGE when all parts together are too large: let it through.
         """
         if self.first_sign_at is None:
-            self.first_sign_at = self._clock()
-        await self._flight.emit(part, size)
+            self.first_sign_at = self._clock.monotonic()
+        await self.flight.emit(part, size)

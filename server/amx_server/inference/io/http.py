@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
-from types import TracebackType
+from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 import msgspec
@@ -37,6 +37,7 @@ from amx_server.inference.io.operations import Operation, Response, WaitReason, 
 from amx_server.inference.io.providers import Provider
 from amx_server.inference.io.sse import EventParser, EventTooLarge, ServerEvent
 
+_NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 _PART_BYTES = 100  # what a part costs beside its data
 _AFTER_SECONDS = 0.1
 _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # once and twice is the same (RFC 9110, 9.2.2)
@@ -52,7 +53,7 @@ class HttpRequest:
     path: str
     body: bytes = b""
     content_type: str = "application/json"
-    headers: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     events: bool = False
     terminator: bytes = b"[DONE]"
 
@@ -142,7 +143,7 @@ class HttpProvider(Provider):
         scope: str = "",
     ) -> Operation[HttpResponse, Any]:
         """Reads a resource. scope: only equal scopes share, for example a namespace or a user. ttl: in seconds."""
-        request = HttpRequest("GET", path, content_type="", headers=headers or {})
+        request = HttpRequest("GET", path, content_type="", headers=headers or _NO_HEADERS)
         return self._operation("http.get", request, reason, shared=True, scope=scope, ttl=ttl, idempotent=True)
 
     def post(
@@ -166,7 +167,7 @@ class HttpProvider(Provider):
         shared: equal requests are one request, by the address of path, headers and body, or by `key` where the caller
         has addressed the content already. A ttl needs one of the two.
         """
-        request = HttpRequest("POST", path, _encoded(body), headers=headers or {})
+        request = HttpRequest("POST", path, _encoded(body), headers=headers or _NO_HEADERS)
         return self._operation(
             kind, request, reason, shared=shared, key=key, scope=scope, ttl=ttl, idempotent=idempotent, tokens=tokens,
             batch=batch,
@@ -189,7 +190,9 @@ class HttpProvider(Provider):
         tokens: int = 0,
     ) -> Operation[HttpResponse, ServerEvent]:
         """Posts `body` and reads server-sent events; each is a part. The terminator itself is not. See `post`."""
-        request = HttpRequest("POST", path, _encoded(body), headers=headers or {}, events=True, terminator=terminator)
+        request = HttpRequest(
+            "POST", path, _encoded(body), headers=headers or _NO_HEADERS, events=True, terminator=terminator
+        )
         return self._operation(
             kind, request, reason, shared=shared, key=key, scope=scope, ttl=ttl, idempotent=idempotent, tokens=tokens
         )
@@ -219,54 +222,57 @@ class HttpProvider(Provider):
 
     # --- performing --------------------------------------------------------------------------------------------------
 
-    async def perform(self, call: Call) -> Response[HttpResponse]:
+    def perform(self, call: Call) -> Coroutine[Any, Any, Response[HttpResponse]]:
         """See Provider. Errors: those of `errors.http_status`, PROVIDER_UNREACHABLE, PROVIDER_TIMEOUT,
         STREAM_INTERRUPTED, PROVIDER_MALFORMED, RESPONSE_TOO_LARGE.
         """
-        response = await self.send(call.operation.request, call, call.max_response_bytes)
-        return Response(response, len(response.body) + _PART_BYTES)
+        return self._send(call.operation.request, call, call.max_response_bytes)
 
     async def send(self, request: HttpRequest, call: Call | None, max_bytes: int) -> HttpResponse:
         """Sends one request and reads its answer. call: gets the parts of an event stream. Errors: as `perform`."""
+        return (await self._send(request, call, max_bytes)).value
+
+    # What waits for an answer holds one frame of this class and nothing that it could make again.
+    async def _send(self, request: HttpRequest, call: Call | None, max_bytes: int) -> Response[HttpResponse]:
         pool = self._pool
         if pool is None:
             raise RuntimeError(f"provider '{self.name}' was not entered")
+        again = False
         try:
-            head = self._server.head(request)
             connection = pool.idle() or await pool.acquire()
-            try:
-                return await self._exchange(connection, head, request, call, max_bytes)
-            except Disconnected:
-                # It may have been closed before the request arrived; what changes nothing is asked again at once.
-                if not connection.reused or connection.heard or request.method not in _SAFE:
-                    raise
-            finally:
-                pool.release(connection)
-            connection = await pool.acquire(fresh=True)
-            try:
-                return await self._exchange(connection, head, request, call, max_bytes)
-            finally:
-                pool.release(connection)
+            while True:
+                try:
+                    self._ask(connection, request, call, max_bytes)
+                    while (answering := connection.answering()) is not None:
+                        await answering
+                    if request.events and 200 <= connection.status < 300:
+                        await self._read_events(request, connection, call)
+                    return self._answer(request, connection, max_bytes)
+                except Disconnected:
+                    # It may have been closed before the request arrived; what changes nothing is asked again at once.
+                    if again or not connection.reused or connection.heard or request.method not in _SAFE:
+                        raise
+                    again = True
+                finally:
+                    pool.release(connection)
+                connection = await pool.acquire(fresh=True)
         except (HttpFailure, OSError, ValueError) as error:
             raise self._failure(request, error, max_bytes) from error
 
-    async def _exchange(
-        self, connection: HttpConnection, head: bytes, request: HttpRequest, call: Call | None, max_bytes: int
-    ) -> HttpResponse:
+    def _ask(self, connection: HttpConnection, request: HttpRequest, call: Call | None, max_bytes: int) -> None:
+        head = self._server.head(request)
         begun = None if call is None or request.events else call.progress
         pieces = (head, request.body) if request.body else (head,)
         connection.ask(*pieces, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
-        await connection.answered()
+
+    def _answer(self, request: HttpRequest, connection: HttpConnection, max_bytes: int) -> Response[HttpResponse]:
         status, headers = connection.status, Headers(connection.head)
         if not 200 <= status < 300:
             raise self._refusal(connection, headers)
-        if request.events:
-            await self._read_events(request, connection, call)
-            return HttpResponse(status, headers)
-        body = connection.take()
+        body = b"" if request.events else connection.take()
         if connection.encoding and body:
             body = _decoded(connection, body, max_bytes)
-        return HttpResponse(status, headers, body)
+        return Response(HttpResponse(status, headers, body), len(body) + _PART_BYTES)
 
     async def _read_events(self, request: HttpRequest, connection: HttpConnection, call: Call | None) -> None:
         parser = EventParser(self._max_event_bytes)

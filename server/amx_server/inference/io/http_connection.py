@@ -17,6 +17,9 @@ _OVERHEAD = 16
 """Bytes of framing for each byte of content, beyond _HEAD_BYTES: chunks of one byte take five."""
 _WINDOW_BYTES = 256 << 10
 _REFUSAL_BYTES = 64 << 10
+# Of every connection without an answer, never added to: a thousand may be waiting for one.
+_NO_HEAD: list[tuple[bytes, bytes]] = []
+_NO_BODY: list[bytes] = []
 
 
 class HttpFailure(Exception):
@@ -48,7 +51,9 @@ class TooMuch(HttpFailure):
 
 
 class HttpConnection(asyncio.Protocol):
-    """`ask`, then `answered`, then its parts by `part` if it is a stream; `reusable` says whether to go on with it."""
+    """`ask`, then wait while it is `answering`, then its parts by `part` if it is a stream; `reusable` says whether to
+    go on with it.
+    """
 
     __slots__ = (
         "_body", "_begun", "_chunked", "_closed", "_error", "_head", "_headless", "_interim", "_length", "_limit",
@@ -64,8 +69,8 @@ class HttpConnection(asyncio.Protocol):
         self._parser: HttpResponseParser | None = None
         self._waiter: asyncio.Future[None] | None = None
         self._error: HttpFailure | None = None
-        self._head: list[tuple[bytes, bytes]] = []
-        self._body: list[bytes] = []
+        self._head: list[tuple[bytes, bytes]] = _NO_HEAD
+        self._body: list[bytes] = _NO_BODY
         self._begun: Callable[[], None] | None = None
         self._headless = self._streams = self._interim = self._chunked = self._surplus = self._paused = False
         self._length = -1
@@ -106,22 +111,19 @@ class HttpConnection(asyncio.Protocol):
         else:
             self._transport.writelines(request)
 
-    async def answered(self) -> None:
-        """Returns when the whole answer is there; of a stream, when it has begun; of a refusal (no 2xx), when as much
-        as may be held is. Raises HttpFailure.
+    def answering(self) -> asyncio.Future[None] | None:
+        """What to wait for before calling this again. None: the whole answer is there; of a stream, it has begun; of a
+        refusal (no 2xx), as much as may be held is. Raises HttpFailure.
         """
-        while self._error is None and not self.complete and not (self._streams and self.status):
-            if self._size > self._limit:
-                if 200 <= self.status < 300:
-                    self._fail(TooMuch())
-                break
-            self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+        if self._error is None and not self.complete and not (self._streams and self.status):
+            if self._size <= self._limit:
+                self._waiter = self._loop.create_future()
+                return self._waiter
+            if 200 <= self.status < 300:
+                self._fail(TooMuch())
         if self._error is not None:
             raise self._error
+        return None
 
     @property
     def head(self) -> list[tuple[bytes, bytes]]:
@@ -151,10 +153,7 @@ class HttpConnection(asyncio.Protocol):
             if self._error is not None:
                 raise self._error
             self._waiter = self._loop.create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
+            await self._waiter
 
     # --- its life ----------------------------------------------------------------------------------------------------
 
@@ -173,7 +172,7 @@ class HttpConnection(asyncio.Protocol):
 
     def rest(self) -> None:
         """Nobody asks for now: lets go of the answer."""
-        self._head, self._body = [], []
+        self._head, self._body = _NO_HEAD, _NO_BODY
         self._begun = None
         self._size = 0
 
@@ -199,8 +198,9 @@ class HttpConnection(asyncio.Protocol):
         self._fail(Silent())
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
 
     def _fail(self, error: HttpFailure) -> None:
         if self._error is None and not self.complete:
@@ -236,6 +236,7 @@ class HttpConnection(asyncio.Protocol):
         parser = self._parser
         if parser is None:
             parser = self._parser = HttpResponseParser(self)
+            self._head, self._body = [], []
         held = self._size
         try:
             parser.feed_data(data)

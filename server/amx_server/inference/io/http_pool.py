@@ -31,7 +31,7 @@ class HttpPool:
 
     __slots__ = (
         "_addresses", "_closed", "_connect_timeout", "_emptied", "_host", "_idle", "_idle_timeout", "_keepalive",
-        "_limit", "_looked_up_at", "_looking_up", "_loop", "_numeric", "_open",
+        "_limit", "_looked_up_at", "_looking_up", "_loop", "_numeric", "_on_lost", "_open",
         "_opening", "_port", "_timer", "_tls", "_waiting",
     )  # fmt: skip
 
@@ -55,6 +55,7 @@ class HttpPool:
         self._idle_timeout = idle_timeout
         self._keepalive = keepalive
         self._loop = asyncio.get_running_loop()
+        self._on_lost = self._lost  # one for all connections: each would keep one of its own
         self._open: set[HttpConnection] = set()
         self._idle: dict[HttpConnection, None] = {}  # in the order in which they were given back
         self._opening = 0
@@ -208,7 +209,7 @@ class HttpPool:
         return connection
 
     def _protocol(self) -> HttpConnection:
-        return HttpConnection(self._loop, self._lost)
+        return HttpConnection(self._loop, self._on_lost)
 
     async def _lookup(self) -> Sequence[_Address]:
         if self._numeric or self._loop.time() - self._looked_up_at < _NAMES_SECONDS:

@@ -107,6 +107,7 @@ class IoManager:
         self._flights: dict[tuple[str, bytes], Flight] = {}  # those that can be joined
         self._ending: dict[tuple[str, bytes], set[asyncio.Task[None]]] = {}  # abandoned, not yet over
         self._tasks: set[asyncio.Task[None]] = set()
+        self._over_with = self._tasks.discard  # one for all tasks: each would keep one of its own
         self._tickets: dict[Ticket, Wait | None] = {}
         self._waiting: dict[WaitReason, int] = dict.fromkeys(WaitReason, 0)
         self._operations = self._coalesced = self._cancelled = 0
@@ -122,7 +123,7 @@ class IoManager:
     async def __aenter__(self) -> IoManager:
         config = self.config
         self._bounds = FlightBounds(
-            config.max_response_bytes, config.max_lag_bytes, config.stream_window_bytes, Waker()
+            config.max_response_bytes, config.max_lag_bytes, config.stream_window_bytes, Waker(), self._ticket_ended
         )
         self._open = True
         return self
@@ -152,7 +153,9 @@ class IoManager:
             raise ValueError(f"a provider '{name}' is registered already; remove it first")
         stack = AsyncExitStack()
         await stack.enter_async_context(provider)
-        state = ProviderState(provider, policy or ProviderPolicy(), self._clock, self._alarms)
+        state = ProviderState(
+            provider, policy or ProviderPolicy(), self._clock, self._alarms, self._random, self._landed
+        )
         state.gate.throttle(self._background_share)
         ready = partial(self._dispatch, state)
         batcher = Batcher(state.policy.batch, self._clock, self._alarms, ready)
@@ -220,7 +223,7 @@ class IoManager:
         flight = ticket.flight
         try:
             while flight.outcome is None and ticket.error is None:
-                await ticket.changed()
+                await ticket.change()
         except asyncio.CancelledError:
             ticket.leave()
             raise
@@ -315,7 +318,7 @@ class IoManager:
         now = self._clock.monotonic()
         seconds = self.config.default_timeout if timeout is None else timeout
         ticket = Ticket(flight, waiter, now, now + seconds, streams=streams)
-        ticket.alarm = self._alarms.at(now + seconds, partial(self._expire, ticket))
+        ticket.alarm = self._alarms.at(ticket.deadline, ticket.expire)
         flight.add(ticket)
         self._tickets[ticket] = None
         self._waiting[operation.reason] += 1
@@ -336,21 +339,21 @@ class IoManager:
         registered.state.gate.require_room()
         if self._bounds.buffered >= self.config.max_buffered_bytes:
             raise errors.buffers_full(self._bounds.buffered, self.config.max_buffered_bytes)
-        flight = Flight(operation, self._bounds, self._ticket_ended)
+        flight = Flight(operation, self._bounds)
         self._unlanded += 1
         if operation.key:
             self._flights[operation.provider, operation.key] = flight
         return flight
 
     def _dispatch(self, state: ProviderState, flights: list[Flight]) -> None:
-        dispatch = Dispatch(state, flights, self._clock, self._alarms, self._random, self._landed)
+        dispatch = Dispatch(state, flights)
         ending: set[asyncio.Task[None]] = set()
         if self._ending:
             for flight in flights:
                 ending |= self._ending.get((flight.operation.provider, flight.operation.key), set())
         task = dispatch.start(self._context, ending or ())
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard, context=self._context)
+        task.add_done_callback(self._over_with, context=self._context)
 
     def _landed(self, flight: Flight, outcome: Response[Any] | AmxError) -> None:
         operation = flight.operation
@@ -414,14 +417,6 @@ class IoManager:
             tasks.discard(task)
             if not tasks:
                 del self._ending[name]
-
-    def _expire(self, ticket: Ticket) -> None:
-        operation, dispatch = ticket.flight.operation, ticket.flight.dispatch
-        doing = dispatch.doing if dispatch is not None else "waiting for others to travel with"
-        if ticket.flight.outcome is not None:
-            doing = "done, but not read to its end"
-        seconds = ticket.deadline - ticket.since
-        ticket.fail(errors.deadline(operation.provider, operation.kind, seconds, doing))
 
     def _wait_of(self, ticket: Ticket) -> Wait:
         operation = ticket.flight.operation
