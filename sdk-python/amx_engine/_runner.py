@@ -306,22 +306,66 @@ class Runner:
             idle.append(future)
             await future
 
-    async def _stay_with(self, run: Run, task: asyncio.Task[None]) -> None:
-        """Drives a suspended handler to its end."""
+    @coroutine
+    def _stay_with(self, run: Run, task: asyncio.Task[None]) -> Generator[Any, Any, None]:
+        """Drives a suspended handler to its end: what the runner task awaits in place of the handler's coroutine, which
+        runs in its own context variables.
+        """
+        self._suspended(run, task)
+        variables, body = run.variables, run.coroutine
+        turns = self.services.turns
+        turn: asyncio.Future[None] | None = None
+        yielded = run.yielded
+        value: Any = None
+        error: BaseException | None = None
+        try:
+            while True:
+                try:
+                    sent = yield yielded
+                    if turns is not None:
+                        turn = turns.ready(run)
+                        if turn is not None:
+                            yield from turn
+                except BaseException as exc:
+                    started = monotonic()
+                    try:
+                        yielded = variables.run(body.throw, exc)
+                    except StopIteration as stop:
+                        value = stop.value
+                        break
+                else:
+                    started = monotonic()
+                    try:
+                        yielded = variables.run(body.send, sent)
+                    except StopIteration as stop:
+                        value = stop.value
+                        break
+                    finally:
+                        if turn is not None and turns is not None:
+                            turns.ran(run, monotonic() - started)
+                            turn = None
+                if monotonic() - started > BLOCKING_SECONDS:
+                    self._warn_blocking(run, monotonic() - started)
+        except BaseException as exc:  # handlers may raise anything; what is not theirs is raised again below
+            error = exc
+        del variables, body
+        self._driven(run, task, value, error)
+        if self._closed or isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error or asyncio.CancelledError
+
+    def _suspended(self, run: Run, task: asyncio.Task[None]) -> None:
+        """A handler waits for something, and `task` with it."""
         run.task = task
-        activation = run.activation
         if not run.handler.concurrent:
-            activation.busy = True
+            run.activation.busy = True
         if run.deadline:
             run.bucket = self._deadlines.add(run, max(0.0, run.deadline - self.now()) + _GRACE_SECONDS)
         if run.stopped is not None:
             task.cancel()
-        value: Any = None
-        error: BaseException | None = None
-        try:
-            value = await self._drive(run)
-        except BaseException as exc:  # handlers may raise anything; what is not theirs is raised again below
-            error = exc
+
+    def _driven(self, run: Run, task: asyncio.Task[None], value: Any, error: BaseException | None) -> None:
+        """A handler that was suspended has ended."""
+        activation = run.activation
         run.task = None
         del run.coroutine, run.variables
         if run.stopped is not None:
@@ -347,41 +391,6 @@ class Runner:
                     self._take_up()
         if activation.waiting:
             self._pass_on(activation)
-        if self._closed or isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error or asyncio.CancelledError
-
-    @coroutine
-    def _drive(self, run: Run) -> Generator[Any, Any, Any]:
-        """What the runner task awaits in place of the handler's coroutine, which runs in its own context variables."""
-        enter, step, throw = run.variables.run, run.coroutine.send, run.coroutine.throw
-        turns = self.services.turns
-        turn: asyncio.Future[None] | None = None
-        yielded = run.yielded
-        while True:
-            try:
-                value = yield yielded
-                if turns is not None:
-                    turn = turns.ready(run)
-                    if turn is not None:
-                        yield from turn
-            except BaseException as exc:
-                started = monotonic()
-                try:
-                    yielded = enter(throw, exc)
-                except StopIteration as stop:
-                    return stop.value
-            else:
-                started = monotonic()
-                try:
-                    yielded = enter(step, value)
-                except StopIteration as stop:
-                    return stop.value
-                finally:
-                    if turn is not None and turns is not None:
-                        turns.ran(run, monotonic() - started)
-                        turn = None
-            if monotonic() - started > BLOCKING_SECONDS:
-                self._warn_blocking(run, monotonic() - started)
 
     def _start(self, run: Run, arguments: tuple[Any, ...]) -> Any:
         """Runs a handler until it ends or suspends. Returns what it yielded, or raises StopIteration with its value."""
