@@ -7,7 +7,7 @@ from heapq import heapify, heappop, heappush
 from typing import Protocol, TypeAlias
 
 TICKS_PER_SECOND = 50  # things expire up to 20 ms late, never early
-_SWEEP_AT = 1024
+_SWEEP_AT = 64  # buckets
 
 
 class Expiring(Protocol):

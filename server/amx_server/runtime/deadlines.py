@@ -9,6 +9,7 @@ from typing import Generic, TypeAlias, TypeVar
 T = TypeVar("T", bound=Hashable)
 
 TICKS_PER_SECOND = 100  # items fall due up to 10 ms late, never early
+_SWEEP_AT = 64  # buckets
 
 Bucket: TypeAlias = dict[T, None]
 
@@ -25,7 +26,7 @@ class Deadlines(Generic[T]):
     def __init__(self) -> None:
         self._buckets: dict[int, Bucket[T]] = {}
         self._ticks: list[int] = []  # a heap with the tick of every bucket
-        self._sweep_at = 1024
+        self._sweep_at = _SWEEP_AT
 
     def add(self, item: T, at_seconds: float) -> Bucket[T]:
         """Makes `item` due at `at_seconds`, which may have passed. Returns the token for `discard`.
@@ -73,7 +74,7 @@ class Deadlines(Generic[T]):
             buckets = self._buckets = {t: b for t, b in buckets.items() if b}
             self._ticks = list(buckets)
             heapify(self._ticks)
-            self._sweep_at = max(1024, 2 * len(buckets))
+            self._sweep_at = max(_SWEEP_AT, 2 * len(buckets))
         bucket = buckets[tick] = {}
         heappush(self._ticks, tick)
         return bucket
