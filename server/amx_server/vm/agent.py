@@ -5,9 +5,11 @@ remembers the conversation.
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import TypedDict
 
 from amx_engine import Agent, Context, handler, memory
+from amx_engine._services import Content
 from amx_server.vm.conversation import WINDOW, question_of, reply_in, request_of, system_message
 
 NAME = "Assistant"
@@ -46,11 +48,13 @@ class Assistant:
     async def step(self, step: Step, context: Context) -> None:
         """Asks the model once, remembers question and answer, and sends itself the next step."""
         content, model = context.content, context.io.provider("model")
-        question = question_of(int(context.key), step["number"])
-        conversation = content.append(self.conversation, question)
-        head = system_message(self.prompt.removeprefix("content:"))
-        body = request_of(head, content.messages(conversation, WINDOW))
+        conversation = content.append(self.conversation, question_of(int(context.key), step["number"]))
+        body = partial(_request, content, self.prompt, conversation)  # made when it is sent, not held while it waits
         answer = await context.io.call(model.post("/chat/completions", body))
         self.conversation = content.append(conversation, reply_in(answer.json()))
         if step["number"] != step["last"] and time.time() < step["until"]:
             context.send(context.address, {**step, "number": step["number"] + 1}, durable=False)
+
+
+def _request(content: Content, prompt: str, conversation: str) -> bytes:
+    return request_of(system_message(prompt.removeprefix("content:")), content.messages(conversation, WINDOW))

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -192,6 +193,33 @@ async def test_last_waiter_that_leaves_ends_the_request_at_the_server() -> None:
             waiter.cancel()
         await until(lambda: w.server.counts["disconnected"])
         assert w.io.stats().in_flight == 0
+
+
+async def test_body_of_a_function_is_made_for_every_attempt_and_not_held_while_it_waits() -> None:
+    made = 0
+    whole = json.dumps(body("made anew")).encode()
+    before = sys.getrefcount(whole)
+
+    def make() -> bytes:
+        nonlocal made
+        made += 1
+        return whole
+
+    async with world(latency_min=3600, latency_max=3600) as w:
+        headers = {"x-amx-fault": "status:503;times=1"}
+        call = asyncio.create_task(w.io.call(w.http.post("/chat/completions", make, headers=headers)))
+        await until(lambda: made == 2 and sys.getrefcount(whole) == before)
+        call.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+
+
+async def test_shared_requests_whose_bodies_are_made_are_one_by_what_was_made() -> None:
+    content = json.dumps(body("the same")).encode()
+    async with world(latency_min=0.05, latency_max=0.05) as w:
+        operations = [w.http.post("/chat/completions", partial(bytes, content), shared=True) for _ in range(3)]
+        await asyncio.gather(*(w.io.call(operation) for operation in operations))
+        assert w.io.stats().providers["local"].requests == 1
 
 
 # --- refusals --------------------------------------------------------------------------------------------------------

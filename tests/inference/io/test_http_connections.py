@@ -397,12 +397,12 @@ async def test_tls_is_spoken_with_servers_whose_certificate_is_trusted(tmp_path:
 
 def test_request_says_where_who_and_what() -> None:
     server = Server("http://user:p%40ss@[::1]:81/v1", {"X-Key": "k"})
-    head = server.head(HttpRequest("POST", "/a b?c=%20#d", b"{}", headers={"x-key": "other"}))
+    head = server.head(HttpRequest("POST", "/a b?c=%20#d", b"{}", headers={"x-key": "other"}), 2)
     lines = head.decode().split("\r\n")
     assert lines[0] == "POST /v1/a%20b?c=%20 HTTP/1.1" and lines[-2:] == ["", ""]
     assert {"Host: [::1]:81", "Authorization: Basic dXNlcjpwQHNz", "X-Key: other", "Content-Length: 2"} <= set(lines)
     assert (server.host, server.port, server.secure) == ("::1", 81, False)
-    events = server.head(HttpRequest("GET", "", events=True, content_type="")).decode()
+    events = server.head(HttpRequest("GET", "", events=True, content_type=""), 0).decode()
     assert events.startswith("GET /v1 HTTP/1.1\r\n") and "Accept: text/event-stream\r\n" in events
     assert "Content-" not in events and "Host: bücher.example" not in events
     assert Server("https://bücher.example", {}).host == "xn--bcher-kva.example"
@@ -413,12 +413,12 @@ def test_header_that_breaks_a_line_is_refused(headers: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="header"):
         Server("http://localhost", headers)
     with pytest.raises(ValueError, match="header"):
-        Server("http://localhost", {}).head(HttpRequest("GET", "/", headers=headers))
+        Server("http://localhost", {}).head(HttpRequest("GET", "/", headers=headers), 0)
 
 
 @given(st.text(max_size=60))
 def test_no_path_breaks_the_request_line(path: str) -> None:
-    head = Server("http://localhost", {}).head(HttpRequest("GET", "/" + path, content_type=""))
+    head = Server("http://localhost", {}).head(HttpRequest("GET", "/" + path, content_type=""), 0)
     line = head.split(b"\r\n")[0]
     assert line.startswith(b"GET /") and line.endswith(b" HTTP/1.1") and line.count(b" ") == 2
     assert all(0x21 <= byte < 0x7F for byte in line.replace(b" ", b""))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
@@ -45,17 +45,23 @@ _SAFE = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})  # once 
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """One request. path: below the provider's base address. terminator: data of the event that ends a stream; a stream
-    without it is broken off. Empty: the stream ends with the connection.
+    """One request. path: below the provider's base address. body: or what makes it, the same every time, made when
+    it is sent. terminator: data of the event that ends a stream; a stream without it is broken off. Empty: the stream
+    ends with the connection.
     """
 
     method: str
     path: str
-    body: bytes = b""
+    body: bytes | Callable[[], bytes] = b""
     content_type: str = "application/json"
     headers: Mapping[str, str] = field(default_factory=lambda: _NO_HEADERS)
     events: bool = False
     terminator: bytes = b"[DONE]"
+
+    def content(self) -> bytes:
+        """The body."""
+        body = self.body
+        return body if isinstance(body, bytes) else body()
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +168,9 @@ class HttpProvider(Provider):
         tokens: int = 0,
         batch: str = "",
     ) -> Operation[HttpResponse, Any]:
-        """Sends `body`: bytes as they are, anything else as JSON. Other arguments: see Operation.
+        """Sends `body`: bytes as they are, what a function gives as bytes, anything else as JSON. The function is
+        called for every attempt, and what it gave is not held while the answer is awaited. Other arguments: see
+        Operation.
 
         shared: equal requests are one request, by the address of path, headers and body, or by `key` where the caller
         has addressed the content already. A ttl needs one of the two.
@@ -215,7 +223,7 @@ class HttpProvider(Provider):
             # What was said about the content may come from the caller; how it is asked for is always part of it.
             headers = canonical_json(dict(request.headers))
             how = (scope, request.method, request.path, headers, "events" if request.events else "plain")
-            key = address("http", *how, key or request.body)
+            key = address("http", *how, key or request.content())
         elif ttl:
             raise ValueError(f"{kind} {request.path} has a ttl and is not shared; only what is shared can be kept")
         return Operation(self.name, kind, request, reason, key, ttl, tokens, batch, idempotent)
@@ -260,9 +268,10 @@ class HttpProvider(Provider):
             raise self._failure(request, error, max_bytes) from error
 
     def _ask(self, connection: HttpConnection, request: HttpRequest, call: Call | None, max_bytes: int) -> None:
-        head = self._server.head(request)
+        body = request.content()
+        head = self._server.head(request, len(body))
         begun = None if call is None or request.events else call.progress
-        pieces = (head, request.body) if request.body else (head,)
+        pieces = (head, body) if body else (head,)
         connection.ask(*pieces, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
 
     def _answer(self, request: HttpRequest, connection: HttpConnection, max_bytes: int) -> Response[HttpResponse]:
@@ -367,8 +376,8 @@ def retry_after(headers: Mapping[str, str], clock: Clock) -> float | None:
     return None
 
 
-def _encoded(body: Any) -> bytes:
-    return body if isinstance(body, bytes) else canonical_json(body)
+def _encoded(body: Any) -> bytes | Callable[[], bytes]:
+    return body if isinstance(body, bytes) or callable(body) else canonical_json(body)
 
 
 def _message(body: str) -> str:

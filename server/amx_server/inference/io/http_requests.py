@@ -26,8 +26,6 @@ class Asked(Protocol):
     @property
     def path(self) -> str: ...
     @property
-    def body(self) -> bytes: ...
-    @property
     def content_type(self) -> str: ...
     @property
     def headers(self) -> Mapping[str, str]: ...
@@ -63,8 +61,8 @@ class Server:
         self._heads: dict[tuple[str, str, str, bool], str] = {}
         _block(self._headers)
 
-    def head(self, asked: Asked) -> bytes:
-        """All that goes before the body. Raises ValueError for what cannot be sent as it is."""
+    def head(self, asked: Asked, length: int) -> bytes:
+        """All that goes before the body of that many bytes. Raises ValueError for what cannot be sent as it is."""
         if asked.headers:
             head = self._lines(asked, self._with(asked))
         else:
@@ -75,8 +73,8 @@ class Server:
                 if len(self._heads) < _REMEMBERED:
                     self._heads[known] = found
             head = found
-        if asked.body or asked.method in _WITH_CONTENT:
-            return f"{head}Content-Length: {len(asked.body)}\r\n\r\n".encode()
+        if length or asked.method in _WITH_CONTENT:
+            return f"{head}Content-Length: {length}\r\n\r\n".encode()
         return f"{head}\r\n".encode()
 
     def _lines(self, asked: Asked, headers: Mapping[str, str]) -> str:
