@@ -86,14 +86,12 @@ class SegmentLog:
             self._check()
             old = self.active
             self._sync(old)  # the bulk of it, while others append
-            try:
-                new = self._create()
-            except OSError as error:
-                raise self._error(error) from error
             with self._lock:
                 self._sync(old)
-                self.segments[new.number] = new
-                self.active = new
+                try:  # not before: where there is a next one, recovery takes a torn tail for damage
+                    self.active = self._create()
+                except OSError as error:
+                    raise self._error(error) from error
                 old.close()
 
     def remove(self, segment: Segment) -> None:
