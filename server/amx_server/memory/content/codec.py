@@ -79,7 +79,8 @@ class Codec:
         codec = self.current
         pack = self.contexts.pack.get(codec)
         if pack is None:
-            pack = self.contexts.pack[codec] = self._compressor(codec).compress
+            pack = self._compressor(codec).compress
+            self.contexts.pack = {codec: pack}  # half a megabyte for a dictionary: none is kept that packs no more
         body = pack(data)  # type: ignore[arg-type] # any buffer will do
         return Packed(codec, body) if len(body) < len(data) * _WORTH else Packed(PLAIN, bytes(data))
 

@@ -93,32 +93,35 @@ class Contents:
         """An entry for new content, or again the one of lost content, with the references it has."""
         entry = self.lost.pop(address, None)
         if entry is None:
-            entry = Entry(kind, size, weight, links, self.cycle)
+            entry = Entry(address, kind, size, weight, self.cycle)
             self.idle[address] = None
-            self.adopt(links)
+            if links:
+                entry.links = self.adopt(links)
         else:
             if entry.kind == UNKNOWN:
                 entry.kind, entry.size, entry.weight = kind, size, weight
                 if not entry.links:
-                    entry.links = links
-                    self.adopt(links)
+                    entry.links = self.adopt(links)
             entry.cycle = self.cycle
             if entry.refs or entry.parents:
                 self.unsaved[address] = None
             else:
                 self.idle[address] = None
-        self.index[address] = entry
+        self.index[entry.address] = entry
         self.plain_bytes += _own_bytes(entry)
         return entry
 
-    def adopt(self, links: Iterable[bytes]) -> None:
-        """Counts links to content; content that is not there counts as lost."""
+    def adopt(self, links: Iterable[bytes]) -> tuple[bytes, ...]:
+        """Counts links to content, and returns them; content that is not there counts as lost."""
+        adopted = []
         for link in links:
             child = self.index.get(link) or self.lost.get(link)
             if child is None:
-                child = self.lost[link] = Entry(UNKNOWN, 0, 0, (), 0)
+                child = self.lost[link] = Entry(link, UNKNOWN)
             child.parents += 1
             self.idle.pop(link, None)
+            adopted.append(child.address)
+        return tuple(adopted)
 
     def orphan(self, links: Iterable[bytes]) -> list[bytes]:
         """Takes links to content back. Returns what nothing references any more."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+import msgspec
+
 UNKNOWN: Final = 0  # referenced, and nothing of it was found
 LEAF: Final = 1  # a value in one piece
 CHUNKED: Final = 2  # a value in pieces: its links, in order
@@ -30,8 +32,11 @@ class Location(NamedTuple):
         return cls(number >> 80, number >> 48 & 0xFFFFFFFF, number >> 16 & 0xFFFFFFFF, number & 0xFFFF)
 
 
-class Entry:
+class Entry(msgspec.Struct, gc=False, eq=False):
     """One object. Changed under the store's lock; single fields may be read without it.
+
+    There is one for every object, so it is small: without what the garbage collector needs (entries make no cycles),
+    and with one object for each address, which is the index's key and what others link to.
 
     size: plain bytes (of a node: of its body). weight: plain bytes with everything it links to, unshared.
     refs: durable references. parents: links to it from other objects. cold: its location on disk, packed.
@@ -39,16 +44,24 @@ class Entry:
     counted_in: segment that holds the latest durable statement of `refs`; 0: none.
     """
 
-    __slots__ = ("cold", "counted_in", "cycle", "kind", "links", "parents", "refs", "size", "used", "weight")
+    address: bytes
+    kind: int
+    size: int = 0
+    weight: int = 0
+    cycle: int = 0
+    refs: int = 0
+    parents: int = 0
+    cold: int = NOWHERE
+    counted_in: int = 0
+    used: bool = False
+    _links: bytes | tuple[bytes, ...] = ()  # a single one without a tuple around it
 
-    def __init__(self, kind: int, size: int, weight: int, links: tuple[bytes, ...], cycle: int) -> None:
-        self.kind = kind
-        self.size = size
-        self.weight = weight
-        self.links = links
-        self.refs = 0
-        self.parents = 0
-        self.cold = NOWHERE
-        self.cycle = cycle
-        self.used = False
-        self.counted_in = 0
+    @property
+    def links(self) -> tuple[bytes, ...]:
+        """Addresses of what it links to."""
+        links = self._links
+        return links if type(links) is tuple else (links,)  # type: ignore[return-value] # mypy does not narrow so
+
+    @links.setter
+    def links(self, links: tuple[bytes, ...]) -> None:
+        self._links = links[0] if len(links) == 1 else links

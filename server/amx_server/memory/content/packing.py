@@ -90,5 +90,5 @@ class Packer:
                 if child is not None:
                     child.parents += 1
                     contents.idle.pop(address, None)
-                    return address
+                    return child.address
             packed = contents.codec.pack(piece)

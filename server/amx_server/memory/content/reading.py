@@ -39,8 +39,7 @@ class Reader:
         """The plain bytes, from wherever they are. Raises AmxError CONTENT_NOT_FOUND or CONTENT_CORRUPTED."""
         data = self._hot.old.get(address)
         if data is not None:
-            with self._contents.lock:
-                self._hot.use(address)
+            self._use(self._hot, address)
             self.hot_hits += 1
             return data
         packed = self._warm.young.get(address)
@@ -48,8 +47,7 @@ class Reader:
             packed = self._warm.old.get(address)
             if packed is None:
                 return self._load_cold(address)
-            with self._contents.lock:
-                self._warm.use(address)
+            self._use(self._warm, address)
         try:
             data = self._codec.contexts.unpack[packed.codec](packed.body)
         except KeyError:
@@ -207,7 +205,7 @@ class Reader:
             return
         with self._contents.lock:
             if self._contents.index.get(address) is entry:
-                hot.add(address, data)
+                hot.add(entry.address, data)
                 entry.used = False
         self._demotion.settle()
 
@@ -227,8 +225,15 @@ class Reader:
             return
         with contents.lock:
             if contents.index.get(address) is entry:
-                warm.add(address, Packed(where.codec, body, used=True))
+                warm.add(entry.address, Packed(where.codec, body, used=True))
         self._demotion.settle()
+
+    def _use(self, tier: Tier[bytes] | Tier[Packed], address: bytes) -> None:
+        contents = self._contents
+        with contents.lock:
+            entry = contents.index.get(address)
+            if entry is not None:
+                tier.use(entry.address)
 
     def _has_room(self, tier: Tier[bytes] | Tier[Packed]) -> bool:
         """Whether a tier is within its budget, or can be brought there at once: reading never waits for that."""

@@ -35,7 +35,7 @@ def reconcile(contents: Contents, references: Iterable[tuple[Owner, bytes, int]]
                 result.corrected += 1
         for address, count in counts.items():
             if count:
-                entry = contents.lost[address] = Entry(UNKNOWN, 0, 0, (), 0)
+                entry = contents.lost[address] = Entry(address, UNKNOWN)
                 _restate(contents, address, entry, count)
                 result.corrected += 1
         result.missing = [address for address, entry in contents.lost.items() if entry.refs or entry.parents]

@@ -121,8 +121,10 @@ class _Loading:
             links = tuple([names.setdefault(link, link) for link in links])
             entry = contents.index.get(found.address)
             if entry is None:
-                entry = Entry(found.kind, found.plain, weight or found.plain, links, 0)
-                contents.index[names.setdefault(found.address, found.address)] = entry
+                address = names.setdefault(found.address, found.address)
+                entry = contents.index[address] = Entry(address, found.kind, found.plain, weight or found.plain)
+                if links:
+                    entry.links = links
             elif found.kind == CHUNKED:
                 entry.kind, entry.links = CHUNKED, links
             entry.cold = Location(number, found.payload, found.stored, found.codec).pack()
@@ -144,7 +146,7 @@ def _apply(contents: Contents, counts: dict[bytes, tuple[int, int]], owners: dic
         if count:
             entry = contents.index.get(address)
             if entry is None:
-                entry = contents.lost[address] = Entry(UNKNOWN, 0, 0, (), 0)
+                entry = contents.lost[address] = Entry(address, UNKNOWN)
             entry.refs = count
             contents.count_in(address, segment)
     for owner, (size, segment) in owners.items():
@@ -165,7 +167,7 @@ def _link(contents: Contents) -> None:
         for link in entry.links:
             child = contents.index.get(link) or contents.lost.get(link)
             if child is None:
-                child = contents.lost[link] = Entry(UNKNOWN, 0, 0, (), 0)
+                child = contents.lost[link] = Entry(link, UNKNOWN)
             child.parents += 1
     for address, entry in contents.index.items():
         if not entry.refs and not entry.parents:

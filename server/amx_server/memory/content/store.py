@@ -364,9 +364,10 @@ class ContentStore:
             if address in contents.index:
                 contents.index[address].cycle = contents.cycle
                 return
-            weight = len(body) + sum([contents.entry(link).weight for link in links])
-            contents.insert(address, kind, len(body), weight, links)
-            contents.hot.add(address, body)
+            weight = size = len(body)
+            for link in links:
+                weight += contents.entry(link).weight
+            contents.hot.add(contents.insert(address, kind, size, weight, links).address, body)
         if self._hot.bytes > self._high_bytes:
             if self._thread is not None:
                 self._thread.wake()

@@ -7,12 +7,14 @@ first. This approximates least recently used.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Callable
 from itertools import islice
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 V = TypeVar("V")
+
+_LOOK_AHEAD: Final = 1024  # a plain dictionary takes half of an ordered one, and long to find its first again and again
 
 
 class Tier(Generic[V]):
@@ -21,15 +23,16 @@ class Tier(Generic[V]):
     `young` and `old` may be read without a lock; every method expects the store's lock to be held.
     """
 
-    __slots__ = ("_plain", "_plain_bytes", "_size", "budget", "bytes", "old", "young", "young_bytes")
+    __slots__ = ("_oldest", "_plain", "_plain_bytes", "_size", "budget", "bytes", "old", "young", "young_bytes")
 
     def __init__(self, budget: int, size: Callable[[V], int], plain: Callable[[V], int] | None = None) -> None:
         """size: bytes that content takes here. plain: bytes that it has when it is plain; None: the same."""
         self.budget = budget
         self.bytes = 0
         self.young_bytes = 0
-        self.young: OrderedDict[bytes, V] = OrderedDict()
-        self.old: OrderedDict[bytes, V] = OrderedDict()
+        self.young: dict[bytes, V] = {}
+        self.old: dict[bytes, V] = {}
+        self._oldest: deque[bytes] = deque()  # the first of `old`, and some that are not there any more
         self._size = size
         self._plain = plain
         self._plain_bytes = 0
@@ -88,8 +91,19 @@ class Tier(Generic[V]):
         """Up to so many that were not used for longest and should make room; empty: so is the tier."""
         if not self.old:
             self._rotate()
-        return list(islice(self.old.items(), count))
+        found = self._first(count)
+        if len(found) < min(count, len(self.old)):
+            self._oldest = deque(islice(self.old, _LOOK_AHEAD))
+            found = self._first(count)
+        return found
+
+    def _first(self, count: int) -> list[tuple[bytes, V]]:
+        oldest, old = self._oldest, self.old
+        while oldest and oldest[0] not in old:
+            oldest.popleft()
+        return list(islice(((address, old[address]) for address in oldest if address in old), count))
 
     def _rotate(self) -> None:
-        self.old, self.young = self.young, OrderedDict()
+        self.old, self.young = self.young, {}
+        self._oldest.clear()
         self.young_bytes = 0
