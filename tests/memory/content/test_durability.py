@@ -12,7 +12,8 @@ import pytest
 
 from amx_server.core.errors import AmxError
 from amx_server.memory.content import ContentStore, Owner
-from amx_server.memory.content.records import segment_header
+from amx_server.memory.content.records import SEGMENT_HEADER_BYTES, segment_header
+from amx_server.memory.content.segment import Segment
 from tests.memory.content.auditing import abandon, audit
 from tests.memory.content.conftest import OpenStore, prose
 from tests.memory.content.test_tiers import fill, settle
@@ -100,6 +101,51 @@ def test_torn_tail_is_cut_off_wherever_it_was_torn(tmp_path: Path, open_store: O
         audit(again)
         again.close()
         shutil.rmtree(copy)
+
+
+def test_torn_tail_is_cut_off_when_the_next_segment_was_just_created(tmp_path: Path, open_store: OpenStore) -> None:
+    """One thread creates the next segment while another one appends to the last: a kill may come between."""
+    store = open_store()
+    values = fill(store, 3, size=200)
+    store.flush()
+    abandon(store)
+    folder = tmp_path / "content"
+    (path,) = segments(folder)
+    with path.open("ab") as file:
+        file.write(path.read_bytes()[100:150])
+    Segment.create(folder, 2).close()
+    Segment.create(folder, 3).close()
+    for start in (10, 20):
+        again = open_store(folder)
+        assert again.damages == []
+        assert again.verify().clean
+        assert all(again.get(address) == data and again.references(address) == 1 for address, data in values.items())
+        audit(again)
+        values |= fill(again, 3, size=200, start=start)
+        again.flush()
+        abandon(again)
+    assert [one.name for one in segments(folder) if one.stat().st_size > SEGMENT_HEADER_BYTES] == [
+        "0000000001.segment",
+        "0000000003.segment",
+    ]
+
+
+def test_torn_tail_of_a_segment_before_one_with_records_is_damage(tmp_path: Path, open_store: OpenStore) -> None:
+    store = open_store()
+    fill(store, 3, size=200)
+    store.flush()
+    abandon(store)
+    folder = tmp_path / "content"
+    (path,) = segments(folder)
+    Segment.create(folder, 2).close()
+    again = open_store(folder)
+    fill(again, 3, size=200, start=10)
+    again.flush()
+    abandon(again)
+    with path.open("ab") as file:
+        file.write(bytes(50))
+    (damage,) = open_store(folder).damages
+    assert path.name in damage.where
 
 
 def test_sectors_that_a_power_failure_lost_cost_only_what_was_not_flushed(

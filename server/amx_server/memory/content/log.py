@@ -21,8 +21,9 @@ _HARD_LIMIT: Final = 2  # a segment grows to this many times its size before an 
 class SegmentLog:
     """Append-only. Any thread may call anything.
 
-    A segment is durable before the next one is used: only the last can have a torn tail. After a failed fsync nobody
-    knows what the disk holds, so nothing is appended or synchronised any more until the store is opened again.
+    A segment is durable before the next one is used: only the last with records can have a torn tail. After a failed
+    fsync nobody knows what the disk holds, so nothing is appended or synchronised any more until the store is opened
+    again.
     """
 
     def __init__(self, folder: Path, segments: Iterable[Segment], *, segment_bytes: int, cold_bytes: int) -> None:

@@ -49,11 +49,14 @@ def _recover(contents: Contents, folder: Path, quarantine: Quarantine) -> None:
     counts: dict[bytes, tuple[int, int]] = {}
     owners: dict[Owner, tuple[int, int]] = {}
     names: dict[bytes, bytes] = {}
-    last = segments[-1] if segments else None
+    unfinished = _unfinished(segments)
     for segment in segments:
-        _Loading(contents, segment, counts, owners, names).load(is_last=segment is last)
-    if last is not None:
-        last.sync()  # what a killed process left unsynchronised is relied upon from here on
+        _Loading(contents, segment, counts, owners, names).load(may_be_torn=segment in unfinished)
+    for segment in unfinished:
+        segment.sync()  # what a killed process left unsynchronised is relied upon from here on
+    for segment in unfinished[:-1]:
+        segment.close()
+    if unfinished:
         sync_folder(folder)
     contents.log = SegmentLog(folder, segments, segment_bytes=options.segment_bytes, cold_bytes=options.cold_bytes)
     _apply(contents, counts, owners)
@@ -75,6 +78,14 @@ def _open_segments(contents: Contents, folder: Path, quarantine: Quarantine) -> 
     return sorted(segments, key=lambda segment: segment.number)
 
 
+def _unfinished(segments: list[Segment]) -> list[Segment]:
+    """Those that were perhaps appended to when the process ended: the last with records, and those created after it,
+    for a segment is created while others still append to the one before.
+    """
+    used = [index for index, segment in enumerate(segments) if segment.size > SEGMENT_HEADER_BYTES]
+    return segments[used[-1] if used else 0 :]
+
+
 class _Loading:
     """Reads one segment into the index."""
 
@@ -93,13 +104,13 @@ class _Loading:
         self._counts = counts
         self._owners = owners
 
-    def load(self, *, is_last: bool) -> None:
+    def load(self, *, may_be_torn: bool) -> None:
         segment = self._segment
         torn_at = 0
-        for found in scan(self._view, segment.nonce, payloads=is_last):
+        for found in scan(self._view, segment.nonce, payloads=may_be_torn):
             if isinstance(found, Found):
                 self._take(found)
-            elif found.torn and is_last:
+            elif found.torn and may_be_torn:
                 torn_at = found.offset
             else:
                 self._report(found)
