@@ -87,12 +87,14 @@ class SegmentLog:
             self._check()
             old = self.active
             self._sync(old)  # the bulk of it, while others append
+            try:
+                new = self._create()  # until it has records, recovery expects the end of the old one to be torn
+            except OSError as error:
+                raise self._error(error) from error
             with self._lock:
                 self._sync(old)
-                try:  # not before: where there is a next one, recovery takes a torn tail for damage
-                    self.active = self._create()
-                except OSError as error:
-                    raise self._error(error) from error
+                self.segments[new.number] = new
+                self.active = new
                 old.close()
 
     def remove(self, segment: Segment) -> None:
