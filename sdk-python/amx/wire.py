@@ -267,8 +267,16 @@ def _item_from_engine(reader: _Reader, end: i64) -> tuple[Any, ...] | None:
     )  # fmt: skip
 
 
-_ENDS: Final = b"".join([bytes((value & 127 | 128, value >> 7)) for value in range(1 << 14)])
-_MORE: Final = b"".join([bytes((value & 127 | 128, value >> 7 | 128)) for value in range(1 << 14)])
+def _pairs(more: int) -> bytes:
+    """The wire forms of the numbers below 2^14, two bytes each. more: 128 if another byte follows."""
+    pairs = bytearray(2 << 14)
+    pairs[0::2] = bytes(range(128, 256)) * 128
+    pairs[1::2] = b"".join([bytes((high | more,)) * 128 for high in range(128)])
+    return bytes(pairs)
+
+
+_ENDS: Final = _pairs(0)
+_MORE: Final = _pairs(128)
 _ONES: Final = bytes(range(128))
 
 
