@@ -38,11 +38,12 @@ from amx_engine._routing import BaseMessageRouter, BasePerformanceMonitor
 from amx_engine._run import run
 from amx_engine._schema import Int64
 from amx_engine._supervision import Child, Supervisor
+from amx_engine._version import VERSION
 
 if TYPE_CHECKING:
     from amx_engine._client import AmxEngine
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 __all__ = [
     "Agent",

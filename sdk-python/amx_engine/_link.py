@@ -13,7 +13,6 @@ import random
 import socket
 import uuid
 from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from importlib.metadata import PackageNotFoundError, version
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +26,7 @@ from amx_engine._protocol import LinkProtocol, ProtocolViolation
 from amx_engine._runner import Runner
 from amx_engine._services import NO_SERVICES
 from amx_engine._transport import Connection, ConnectionLost, Connector, EmbeddedConnector
+from amx_engine._version import VERSION
 
 if TYPE_CHECKING:
     from amx_engine._definition import HostedAgent
@@ -494,8 +494,5 @@ def _unavailable(reason: str, message: str) -> AmxError:
 
 
 def _software() -> link_pb2.SoftwareInfo:
-    try:
-        own = version("amx-engine-python")
-    except PackageNotFoundError:
-        own = "0.0.0"
-    return link_pb2.SoftwareInfo(name="amx-engine-python", version=own, language=f"python {platform.python_version()}")
+    language = f"python {platform.python_version()}"
+    return link_pb2.SoftwareInfo(name="amx-engine-python", version=VERSION, language=language)

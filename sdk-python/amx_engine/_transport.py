@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Protocol
 
 from amx_engine._errors import FAILED_PRECONDITION, PERMISSION_DENIED, UNAUTHENTICATED, AmxError
@@ -75,6 +74,8 @@ def _grpc() -> Any:
         # gRPC's fork handlers can crash the child of an agent that starts a program on uvloop, between fork and exec.
         # Nothing here uses gRPC in a forked child, which is all they are for.
         os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
+        from importlib.metadata import PackageNotFoundError, version
+
         try:
             found = tuple(int(part) for part in version("grpcio").split(".")[:2])
         except (PackageNotFoundError, ValueError):

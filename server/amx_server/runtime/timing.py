@@ -5,9 +5,13 @@ An occurrence is named by the moment it was planned for and never comes up twice
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from amx.v1 import agent_pb2
 from amx_server.core.errors import AmxError, invalid
-from amx_server.runtime.cron import Cron, CronError
+
+if TYPE_CHECKING:
+    from amx_server.runtime.cron import Cron
 
 MAX_OCCURRENCES = 1000  # that RUN_ALL makes up for at a time
 GRACE_MS = 10_000  # an occurrence that is late by more counts as missed
@@ -21,6 +25,8 @@ def validate_schedule(definition: agent_pb2.ScheduleDefinition) -> None:
     if timing is None:
         raise _bad(definition, "timing", "none of fixed_delay_ms, fixed_rate_ms, cron and once_after_ms is set")
     if timing == "cron":
+        from amx_server.runtime.cron import Cron, CronError  # with its libraries, where somebody uses it
+
         try:
             Cron(definition.cron, definition.time_zone)
         except CronError as error:
@@ -72,7 +78,11 @@ class ScheduleState:
         self.definition = definition
         self.next_run_at_ms = next_run_at_ms
         self.last_run_at_ms = last_run_at_ms
-        self._cron = Cron(definition.cron, definition.time_zone) if timing == "cron" else None
+        self._cron: Cron | None = None
+        if timing == "cron":
+            from amx_server.runtime.cron import Cron
+
+            self._cron = Cron(definition.cron, definition.time_zone)
         self._interval_ms: int = 0 if timing == "cron" or timing is None else getattr(definition, timing)
         if not next_run_at_ms and timing in ("fixed_delay_ms", "cron"):
             # A delay whose run was under way: what ran it is gone, or will call `completed`.

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from amx_server.core.errors import unavailable
 from amx_server.storage import sqlite_versions as versions
@@ -39,6 +38,9 @@ from amx_server.storage.sqlite_errors import explain
 from amx_server.storage.sqlite_reader import MemoryQuery, Query, SqliteReader
 from amx_server.storage.sqlite_versions import VersionWriter
 from amx_server.storage.sqlite_writer import SqliteWriter
+
+if TYPE_CHECKING:
+    from tempfile import TemporaryDirectory
 
 T = TypeVar("T")
 
@@ -103,7 +105,7 @@ class SqliteStore:
         self._max_queued_bytes = max_queued_bytes
         self._commit_delay = commit_delay
         self._cache_bytes = cache_bytes
-        self._folder: tempfile.TemporaryDirectory[str] | None = None
+        self._folder: TemporaryDirectory[str] | None = None
         self._lock: StoreLock | None = None
         self._writer: SqliteWriter | None = None
         self._committer: Committer | None = None
@@ -374,8 +376,10 @@ class SqliteStore:
                 path = os.path.realpath(self._path)
                 os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
             else:
+                from tempfile import TemporaryDirectory  # and archives and compression, which it brings along
+
                 memory = _SHARED_MEMORY if os.access(_SHARED_MEMORY, os.W_OK) else None
-                self._folder = tempfile.TemporaryDirectory(prefix="amx-", dir=memory)
+                self._folder = TemporaryDirectory(prefix="amx-", dir=memory)
                 path = os.path.join(self._folder.name, "amx.db")
             self._lock = StoreLock(path)
         except OSError as error:
