@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NoReturn, Protocol
 
 from amx_engine._lifetimes import Expiry
 from amx_engine._recency import Recency
@@ -46,6 +46,14 @@ class Entry:
             self.log.before_nested_change(self)
 
 
+class Owner(Protocol):
+    """Has the memories of one instance."""
+
+    def note_change(self) -> None:
+        """One of them has changed."""
+        ...
+
+
 class ChangeLog:
     """The changes of one memory.
 
@@ -58,7 +66,7 @@ class ChangeLog:
 
     __slots__ = (
         "_clock",
-        "_on_change",
+        "_owner",
         "_ttl",
         "active",
         "cleared",
@@ -74,12 +82,13 @@ class ChangeLog:
 
     def __init__(
         self,
-        on_change: Callable[[], None],
+        owner: Owner,
         clock: Callable[[], float],
         ttl: float | None,
         recency: Recency | None = None,
     ) -> None:
-        self._on_change = on_change
+        """owner: told when there is something to commit where there was nothing."""
+        self._owner = owner
         self._clock = clock
         self._ttl = ttl
         self.initial: dict[Entry, None] = NOTHING
@@ -125,7 +134,7 @@ class ChangeLog:
         """There is something to commit."""
         if not self.active:
             self.active = True
-            self._on_change()
+            self._owner.note_change()
 
     def wrote(self, entry: Entry) -> None:
         """`entry` is new, or has a new value; it lives as long as the memory says."""

@@ -88,7 +88,7 @@ class HostedHandler:
         decoded: Any = None
         if self._input is not None:
             try:
-                decoded = self._input.decode(message.content, "")
+                decoded = self._input.decode(message.decoded(), "")
             except InvalidInput as error:
                 raise self._invalid(error.reason, error) from None
         arguments: list[Any] = []

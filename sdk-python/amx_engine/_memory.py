@@ -586,7 +586,8 @@ class InstanceMemory:
             self._changed = False
         return True
 
-    def _on_change(self) -> None:
+    def note_change(self) -> None:
+        """One of the memories has changed."""
         self._changed = True
 
     def _root(self, name: str) -> Root:
@@ -600,7 +601,7 @@ class InstanceMemory:
     def _build(self, name: str) -> Root:
         spec = self._specs[name]
         recency = Recency() if spec.max_entries and spec.kind in (MAP, SET) else None
-        log = ChangeLog(self._on_change, self._clock, spec.ttl_ms / 1000 if spec.ttl_ms else None, recency)
+        log = ChangeLog(self, self._clock, spec.ttl_ms / 1000 if spec.ttl_ms else None, recency)
         codec = spec.codec
         root: Root
         image = self._images.get(name)

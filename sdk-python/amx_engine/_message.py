@@ -161,6 +161,10 @@ class Message:
             content = self._content = decode_payload(self._proto.payload)
         return content
 
+    def decoded(self) -> Any:
+        """The content, for whoever makes something of it and may be the only one that asks: perhaps decoded anew."""
+        return self.content
+
     def content_as(self, kind: type[T]) -> T:
         """The content as a dataclass, pydantic model, TypedDict or other annotated type.
 
@@ -337,6 +341,10 @@ class _PlainMessage(Message):
         if content is _UNSET:
             content = self._content = decode_content(self._kind, self._data)
         return content
+
+    def decoded(self) -> Any:
+        content = self._content
+        return decode_content(self._kind, self._data) if content is _UNSET else content
 
 
 class AgentReference:

@@ -93,6 +93,7 @@ class Runner:
         # Of runners, which outlive the handlers that are at work when they are made: those are not to be kept.
         self._variables = copy_context()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._on_ended = self._ended  # one for all runners: each would keep one of its own
         self._empty: list[asyncio.Future[None]] = []
         self._now = monotonic()
         self._warned: dict[str, float] = {}
@@ -255,7 +256,7 @@ class Runner:
                 return
         task = self._loop.create_task(self._work(), name="amx-runner", context=self._variables)
         self._tasks.add(task)
-        task.add_done_callback(self._ended, context=self._variables)
+        task.add_done_callback(self._on_ended, context=self._variables)
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)

@@ -4,7 +4,7 @@ them. The SDK's side is `amx_engine._services`; errors are the SDK's, so that ag
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from functools import partial
 from types import TracebackType
@@ -70,12 +70,9 @@ class InvocationIo:
         with _as_agents_know_them():
             return self._io.provider(name)
 
-    async def call(self, operation: Operation[Any, Any], *, timeout: float | None = None) -> Any:
+    def call(self, operation: Operation[Any, Any], *, timeout: float | None = None) -> Coroutine[Any, Any, Any]:
         """The answer to an operation, as IoManager.call."""
-        try:
-            return await self._io.call(operation, self._waiter, timeout=self._patience(timeout))
-        except AmxError as error:
-            raise _agents_error(error) from error.__cause__
+        return self._io.call(operation, self._waiter, timeout=self._patience(timeout), errors_as=_agents_error)
 
     def stream(self, operation: Operation[Any, Any], *, timeout: float | None = None) -> InvocationStream:
         """The parts of an answer as they come, as IoManager.stream."""

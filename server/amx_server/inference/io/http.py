@@ -270,7 +270,7 @@ class HttpProvider(Provider):
     def _ask(self, connection: HttpConnection, request: HttpRequest, call: Call | None, max_bytes: int) -> None:
         body = request.content()
         head = self._server.head(request, len(body))
-        begun = None if call is None or request.events else call.progress
+        begun = None if call is None or request.events else call
         pieces = (head, body) if body else (head,)
         connection.ask(*pieces, limit=max_bytes, streams=request.events, headless=request.method == "HEAD", begun=begun)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
@@ -50,6 +50,14 @@ class TooMuch(HttpFailure):
     """The answer is larger than whoever asked wants to hold."""
 
 
+class Begun(Protocol):
+    """Wants to know when an answer begins."""
+
+    def progress(self) -> None:
+        """It begins."""
+        ...
+
+
 class HttpConnection(asyncio.Protocol):
     """`ask`, then wait while it is `answering`, then its parts by `part` if it is a stream; `reusable` says whether to
     go on with it.
@@ -71,7 +79,7 @@ class HttpConnection(asyncio.Protocol):
         self._error: HttpFailure | None = None
         self._head: list[tuple[bytes, bytes]] = _NO_HEAD
         self._body: list[bytes] = _NO_BODY
-        self._begun: Callable[[], None] | None = None
+        self._begun: Begun | None = None
         self._headless = self._streams = self._interim = self._chunked = self._surplus = self._paused = False
         self._length = -1
         self._limit = self._size = self._overhead = self._unsent = 0
@@ -92,12 +100,12 @@ class HttpConnection(asyncio.Protocol):
 
     # --- asking ------------------------------------------------------------------------------------------------------
 
-    def ask(self, *request: bytes, limit: int, streams: bool, headless: bool, begun: Callable[[], None] | None) -> None:
+    def ask(self, *request: bytes, limit: int, streams: bool, headless: bool, begun: Begun | None) -> None:
         """Sends a request: these pieces one after the other, as they are.
 
         limit: bytes of content that may be held of an answer that is no stream. streams: content is taken by `part` as
         it comes, where the answer is a success. headless: it was asked with HEAD and has no content whatever it says.
-        begun: called when an answer with status 2xx begins.
+        begun: told when an answer with status 2xx begins.
         """
         self.reused = self.heard
         self._limit, self._streams, self._headless, self._begun = limit, streams, headless, begun
@@ -288,7 +296,7 @@ class HttpConnection(asyncio.Protocol):
             self._wake()
         elif 200 <= status < 300:
             if self._begun is not None:
-                self._begun()
+                self._begun.progress()
             if self._streams:
                 self._wake()
             elif self._length > self._limit:

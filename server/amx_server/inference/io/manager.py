@@ -209,31 +209,43 @@ class IoManager:
 
     # --- operations --------------------------------------------------------------------------------------------------
 
-    async def call(self, operation: Operation[R, Any], waiter: Waiter = NOBODY, *, timeout: float | None = None) -> R:
+    async def call(
+        self,
+        operation: Operation[R, Any],
+        waiter: Waiter = NOBODY,
+        *,
+        timeout: float | None = None,
+        errors_as: Callable[[AmxError], Exception] | None = None,
+    ) -> R:
         """The answer to `operation`, shared with whoever asks for the same.
 
-        timeout: seconds this caller waits, from now. Raises AmxError: what the provider answered after all repeats,
-        OPERATION_DEADLINE, or a bound that was reached. Cancelled: this caller alone stops waiting; the request is
-        cancelled when nobody else waits for it.
+        timeout: seconds this caller waits, from now. errors_as: makes what is raised in place of an AmxError. Raises
+        AmxError: what the provider answered after all repeats, OPERATION_DEADLINE, or a bound that was reached.
+        Cancelled: this caller alone stops waiting; the request is cancelled when nobody else waits for it.
         """
-        answer = self._recall(operation)
-        if answer is not None:
-            return cast("R", answer.response.value)
-        ticket = self._join(operation, waiter, timeout, streams=False)
-        flight = ticket.flight
         try:
-            while flight.outcome is None and ticket.error is None:
-                await ticket.change()
-        except asyncio.CancelledError:
-            ticket.leave()
-            raise
-        if ticket.error is not None:
-            raise ticket.error
-        outcome = flight.outcome
-        if isinstance(outcome, Response):
-            return cast("R", outcome.value)
-        assert outcome is not None
-        raise errors.again(outcome)
+            answer = self._recall(operation)
+            if answer is not None:
+                return cast("R", answer.response.value)
+            ticket = self._join(operation, waiter, timeout, streams=False)
+            flight = ticket.flight
+            try:
+                while flight.outcome is None and ticket.error is None:
+                    await ticket.change()
+            except asyncio.CancelledError:
+                ticket.leave()
+                raise
+            if ticket.error is not None:
+                raise ticket.error
+            outcome = flight.outcome
+            if isinstance(outcome, Response):
+                return cast("R", outcome.value)
+            assert outcome is not None
+            raise errors.again(outcome)
+        except AmxError as error:
+            if errors_as is None:
+                raise
+            raise errors_as(error) from error.__cause__
 
     def stream(
         self, operation: Operation[R, P], waiter: Waiter = NOBODY, *, timeout: float | None = None

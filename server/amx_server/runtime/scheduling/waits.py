@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from enum import StrEnum
+from sys import intern
 from typing import TYPE_CHECKING
 
 from amx_server.telemetry.metrics import DurationHistogram
@@ -163,7 +164,8 @@ class IoWaits:
         instance = self._find(wait.waiter.namespace, agent, key) if agent else None
         if instance is not None:
             reason = WaitReason(wait.reason.value)
-            self._under_way[id(wait)] = self._waits.began(instance, reason, f"{wait.provider}: {wait.kind}", wait.since)
+            detail = intern(f"{wait.provider}: {wait.kind}")  # there are few, and many that wait for the same
+            self._under_way[id(wait)] = self._waits.began(instance, reason, detail, wait.since)
 
     def wait_ended(self, wait: IoWait, seconds: float, failure: str) -> None:
         """Called by the I/O manager, with the record that it gave to `wait_began`."""
