@@ -82,7 +82,9 @@ class Codec:
             pack = self._compressor(codec).compress
             self.contexts.pack = {codec: pack}  # half a megabyte for a dictionary: none is kept that packs no more
         body = pack(data)  # type: ignore[arg-type] # any buffer will do
-        return Packed(codec, body) if len(body) < len(data) * _WORTH else Packed(PLAIN, bytes(data))
+        if len(body) >= len(data) * _WORTH:
+            return Packed(PLAIN, bytes(data))
+        return Packed(codec, bytes(memoryview(body)))  # a copy: the compressor's own takes as much as the plain bytes
 
     def unpack(self, codec: int, body: bytes | memoryview) -> bytes:
         """The plain bytes. Raises KeyError for an unknown dictionary, zstandard.ZstdError for a damaged body."""
