@@ -81,7 +81,7 @@ class StorageConfig(Section, frozen=True, kw_only=True):
     commit_delay: Annotated[Duration, Meta(ge=0, le=1)] = 0.0
     """Seconds that a commit may wait for others to share its transaction. Saves processor and disk where many agents
     work side by side; what waits for a commit waits longer. Reads, and work of high priority, do not wait."""
-    cache_bytes: Annotated[Size, Meta(ge=1 << 20)] = 64 << 20
+    cache_bytes: Annotated[Size, Meta(ge=256 << 10)] = 64 << 20
     """Bytes of the database kept in memory."""
 
     def __post_init__(self) -> None:

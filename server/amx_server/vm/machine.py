@@ -91,7 +91,7 @@ class Machine:
             {
                 "storage": {
                     "path": str(Path(options.folder) / "vm.db"),
-                    "cache_bytes": 1 << 20,
+                    "cache_bytes": 256 << 10,
                     "commit_delay": _COMMIT_DELAY_S,
                 },
                 "memory": {"budget": options.memory},
