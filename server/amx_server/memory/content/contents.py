@@ -93,13 +93,14 @@ class Contents:
         """An entry for new content, or again the one of lost content, with the references it has."""
         entry = self.lost.pop(address, None)
         if entry is None:
-            entry = Entry(address, kind, size, weight, self.cycle)
+            entry = Entry.of(address, kind, size, weight, self.cycle)
             self.idle[address] = None
             if links:
                 entry.links = self.adopt(links)
         else:
             if entry.kind == UNKNOWN:
-                entry.kind, entry.size, entry.weight = kind, size, weight
+                entry.kind = kind
+                entry.measured(size, weight)
                 if not entry.links:
                     entry.links = self.adopt(links)
             entry.cycle = self.cycle

@@ -32,6 +32,10 @@ class Location(NamedTuple):
         return cls(number >> 80, number >> 48 & 0xFFFFFFFF, number >> 16 & 0xFFFFFFFF, number & 0xFFFF)
 
 
+_SIZE_BITS: Final = 32  # of an object alone; records have no more
+_SIZE_MASK: Final = (1 << _SIZE_BITS) - 1
+
+
 class Entry(msgspec.Struct, gc=False, eq=False):
     """One object. Changed under the store's lock; single fields may be read without it.
 
@@ -46,8 +50,7 @@ class Entry(msgspec.Struct, gc=False, eq=False):
 
     address: bytes
     kind: int
-    size: int = 0
-    weight: int = 0
+    _sizes: int = 0  # size and weight as one number, which takes half of what two would
     cycle: int = 0
     refs: int = 0
     parents: int = 0
@@ -55,6 +58,23 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     counted_in: int = 0
     used: bool = False
     _links: bytes | tuple[bytes, ...] = ()  # a single one without a tuple around it
+
+    @classmethod
+    def of(cls, address: bytes, kind: int, size: int, weight: int, cycle: int = 0) -> Entry:
+        """Of an object that links to nothing yet."""
+        return cls(address, kind, weight << _SIZE_BITS | size, cycle)
+
+    @property
+    def size(self) -> int:
+        return self._sizes & _SIZE_MASK
+
+    @property
+    def weight(self) -> int:
+        return self._sizes >> _SIZE_BITS
+
+    def measured(self, size: int, weight: int) -> None:
+        """Says what an unknown object's size and weight are."""
+        self._sizes = weight << _SIZE_BITS | size
 
     @property
     def links(self) -> tuple[bytes, ...]:

@@ -133,7 +133,7 @@ class _Loading:
             entry = contents.index.get(found.address)
             if entry is None:
                 address = names.setdefault(found.address, found.address)
-                entry = contents.index[address] = Entry(address, found.kind, found.plain, weight or found.plain)
+                entry = contents.index[address] = Entry.of(address, found.kind, found.plain, weight or found.plain)
                 if links:
                     entry.links = links
             elif found.kind == CHUNKED:
