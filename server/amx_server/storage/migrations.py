@@ -210,6 +210,6 @@ def migrate(db: apsw.Connection, path: str) -> None:
                 metadata={"schema_version": str(version), "known_version": str(SCHEMA_VERSION)},
             )
         for number in range(version, SCHEMA_VERSION):
-            db.execute(MIGRATIONS[number])
+            db.execute(MIGRATIONS[number], can_cache=False)
         if version != SCHEMA_VERSION:
             db.pragma("user_version", SCHEMA_VERSION)

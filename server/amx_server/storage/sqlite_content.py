@@ -130,7 +130,7 @@ class Freed:
         self._db = db
         self._any = False
         db.create_scalar_function(_NOTE_FREED, self._note, 0)
-        db.execute(PREPARE)
+        db.execute(PREPARE, can_cache=False)
 
     def _note(self, *_: apsw.SQLiteValue) -> None:
         """Called by the first row that a transaction frees."""

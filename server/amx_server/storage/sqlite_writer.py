@@ -163,9 +163,9 @@ CREATE TEMP TRIGGER keep_next_seq AFTER DELETE ON messages
     BEGIN UPDATE meta SET value = old.seq + 1 WHERE name = 'next_seq' AND value <= old.seq; END;
 """
 
-# Row counts that have a prepared statement of their own; others are filled up with rows that do nothing. The largest
-# is what fits the 16 KiB of SQL text up to which apsw keeps a statement.
-_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256, 320, 384, 448)
+# Row counts that have a prepared statement of their own; others are filled up with rows that do nothing, at half a
+# microsecond each. A statement takes 100 KB, and 1 KB for each row. apsw keeps those of up to 16 KiB of SQL text.
+_SIZES: Final = (1, 4, 8, 16, 32, 64, 128, 256)
 _STATEMENTS: Final = tuple(
     f"INSERT INTO operations VALUES{','.join(['(' + ','.join('?' * _WIDTH) + ')'] * size)}" for size in _SIZES
 )
@@ -222,7 +222,7 @@ class SqliteWriter:
             self._duplicates: set[int] = set()
             db.create_scalar_function(_DUPLICATE, self._note_duplicate, 1)
             self._freed = Freed(db)
-            db.execute(_PREPARE)
+            db.execute(_PREPARE, can_cache=False)
             if blobs is not None:
                 blobs.reconcile(references(db))
             # An id never repeats, not even over restarts.
