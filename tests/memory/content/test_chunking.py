@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import tracemalloc
 
 import pytest
 import zstandard
@@ -62,6 +63,20 @@ def test_versions_of_a_large_value_are_stored_once_where_they_agree(store: Conte
     assert stats.plain_bytes < 1_000_000
     assert stats.dedup_ratio > 3
     audit(store)
+
+
+def test_packed_content_takes_no_more_memory_than_its_bytes() -> None:
+    codec = Codec(3)
+    codec.pack(b"compressors are made by whoever packs first")
+    data = b"the same again and again " * 4000
+    tracemalloc.start()
+    try:
+        packed = [codec.pack(data) for _ in range(20)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert all(len(one.body) < 1000 for one in packed)
+    assert held < len(data)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", prose(1, 100), prose(1, 50_000), random.Random(1).randbytes(5000)])

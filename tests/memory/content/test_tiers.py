@@ -11,6 +11,7 @@ from amx_server.core.errors import AmxError
 from amx_server.memory.content import ContentStore
 from amx_server.memory.content.codec import PLAIN
 from amx_server.memory.content.entry import Location
+from amx_server.memory.content.tier import Tier
 from tests.memory.content.auditing import audit
 from tests.memory.content.conftest import OpenStore, prose
 
@@ -98,6 +99,27 @@ def test_recently_used_content_stays_hot(store: ContentStore) -> None:
         store.put(prose(seed))
         store.get(favourite)
     assert tier_of(store, favourite) == "hot"
+
+
+def test_tier_names_the_oldest_first_whatever_has_left_it() -> None:
+    tier: Tier[bytes] = Tier(1 << 20, len)
+    addresses = [number.to_bytes(32) for number in range(5000)]
+    for address in addresses:
+        tier.add(address, address)
+    assert tier.victims(1) == [(addresses[0], addresses[0])]
+    left = dict(tier.old)
+    assert list(left) == addresses
+    source = random.Random(1)
+    while left:
+        for address in source.sample(list(left), min(len(left), 50)):
+            tier.use(address)
+            del left[address]
+        for address, value in list(left.items())[:20]:
+            tier.discard(address)
+            assert left.pop(address) == value
+        if left:
+            assert tier.victims(32) == list(left.items())[:32]
+    assert not tier.old
 
 
 def test_content_not_used_goes_from_hot_to_warm_to_cold(store: ContentStore) -> None:
