@@ -165,6 +165,10 @@ class Message:
         """The content, for whoever makes something of it and may be the only one that asks: perhaps decoded anew."""
         return self.content
 
+    def _looked_at(self) -> message_pb2.Message:
+        """The message, for one look at one of its fields."""
+        return self._proto
+
     def content_as(self, kind: type[T]) -> T:
         """The content as a dataclass, pydantic model, TypedDict or other annotated type.
 
@@ -220,7 +224,7 @@ class Message:
     @property
     def priority(self) -> Priority:
         """How urgent it is."""
-        number = self._proto.priority
+        number = self._looked_at().priority
         return _PRIORITIES.get(number) or Priority(int(number))
 
     @property
@@ -341,6 +345,12 @@ class _PlainMessage(Message):
         if content is _UNSET:
             content = self._content = decode_content(self._kind, self._data)
         return content
+
+    def _looked_at(self) -> message_pb2.Message:
+        try:
+            return self._made
+        except AttributeError:
+            return message_pb2.Message.FromString(self._bytes)  # not kept: it takes ten times as much as the bytes
 
     def decoded(self) -> Any:
         content = self._content

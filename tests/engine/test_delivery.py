@@ -55,6 +55,27 @@ async def test_message_carries_sender_headers_and_content_untouched(rig: Rig) ->
     assert message.sender == "anonymous"
 
 
+async def test_message_that_had_to_wait_arrives_as_it_was_sent(rig: Rig) -> None:
+    worker = await rig.worker(agent("echo"))
+    worker.request("echo")
+    before = await worker.work()
+    worker.send("echo", {"a": [1, 2]}, headers={"h": "v"}, type="t", source="app", priority=LOW, message_id="m")
+    await rig.settle()
+    before.succeed()
+    work = await worker.work()
+    message = work.message
+    assert message.payload.data == b'{"a": [1, 2]}' and dict(message.headers) == {"h": "v"}
+    assert (message.type, message.source, message.priority, message.message_id) == ("t", "app", LOW, "m")
+    assert message.sender == "anonymous" and not work.invoke.streaming
+    streamed = worker.stream("echo", "streamed")
+    await rig.settle()
+    work.succeed()
+    work = await worker.work()
+    assert work.message.payload.data == b'"streamed"' and work.invoke.streaming
+    work.succeed()
+    await worker.reply(streamed)
+
+
 async def test_call_made_inside_a_handler_names_its_instance_as_sender(rig: Rig) -> None:
     worker = await rig.worker(agent("echo"), agent("asker"))
     worker.request("asker", key="k")

@@ -385,3 +385,12 @@ def test_everything_public_is_there() -> None:
         assert getattr(amx_engine, name) is not None
     for name in public_types.__all__:
         assert getattr(public_types, name) is not None
+
+
+def test_looking_at_the_priority_of_a_message_keeps_nothing_of_it() -> None:
+    message = Message.from_bytes(
+        message_pb2.Message(priority=common_pb2.PRIORITY_HIGH, type="t").SerializeToString(), "", b""
+    )
+    assert message.priority is Priority.HIGH
+    assert not hasattr(message, "_made")
+    assert message.type == "t" and message.priority is Priority.HIGH

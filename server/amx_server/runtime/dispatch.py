@@ -151,11 +151,7 @@ class Dispatcher:
             except AmxError as error:
                 self.turn_away(inv, error)
                 return
-        if not inv.plain:
-            # A message is part of the frame it came with, and would keep all of it in memory while it waits.
-            waiting = message_pb2.Message()
-            waiting.CopyFrom(inv.message)
-            inv.message = waiting
+        inv.set_aside()
         mailbox.push(inv, inv.priority)
         agent.queued += 1
         self.queued += 1
@@ -341,8 +337,9 @@ class Dispatcher:
         version = 0
         if memory is not None:
             version = inv.memory_version = memory.version
-        if inv.plain and (memory is None or instance.link_version == version):
-            link.outbox.append(wire.invoke_item(id, inv.plain, inv.added, attempt, epoch, timeout_ms, version))
+        plain = inv.plain or inv.packed
+        if plain and not inv.streaming and (memory is None or instance.link_version == version):
+            link.outbox.append(wire.invoke_item(id, plain, inv.added, attempt, epoch, timeout_ms, version))
             return
         message = inv.message
         item = link.outbox.add((inv.size or message.ByteSize()) + 64)

@@ -80,6 +80,7 @@ class Invocation:
         "link",
         "memory_version",
         "on_end",
+        "packed",
         "plain",
         "priority",
         "redeliveries",
@@ -108,6 +109,7 @@ class Invocation:
         self.handler = handler
         self._message = message
         self.plain = plain  # the Message as it came; empty: `message` was given
+        self.packed = b""  # the message, where it was set aside; see `set_aside`
         self.added = added  # fields of the Message that come behind those
         self.sink = sink
         self.attempt = 0
@@ -139,12 +141,16 @@ class Invocation:
         """The message; of a plain one it is made when it is first asked for."""
         message = self._message
         if message is None:
-            message = self._message = message_pb2.Message.FromString(self.plain + self.added)
+            message = self._message = message_pb2.Message.FromString(self.packed or self.plain + self.added)
         return message
 
-    @message.setter
-    def message(self, message: message_pb2.Message) -> None:
-        self._message = message
+    def set_aside(self) -> None:
+        """Keeps the message as bytes until it is asked for: it takes ten times as much otherwise, and where it is part
+        of the frame that it came with, that whole frame.
+        """
+        if self._message is not None and not self.plain:
+            self.packed = self._message.SerializeToString()
+            self._message = None
 
 
 class HandlerState:
