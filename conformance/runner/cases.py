@@ -14,6 +14,22 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 DEFAULT_WITHIN = 5.0
 
+FIXTURES = (
+    "Echo",
+    "Counter",
+    "Failing",
+    "Slow",
+    "Stream",
+    "Blocking",
+    "Scheduled",
+    "Router",
+    "Monitor",
+    "Listener",
+    "Overseer",
+    "Interpreter",
+)
+"""The agents that every testee has."""
+
 # The first of these keys that a step has says what it does; `expect` alone is one, and a part of others.
 KINDS = (
     "exchange",

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from conformance.runner import sdk_steps
-from conformance.runner.cases import Case, chosen
+from conformance.runner.cases import FIXTURES, Case, chosen
 from conformance.runner.outcomes import Outcome, Result
 from conformance.runner.peer import Broken, CaseFailure, Trace
 from conformance.runner.stdio import StdioTestee
@@ -23,21 +23,6 @@ if TYPE_CHECKING:
 
 _CASE_SECONDS = 120.0
 """After this a case is given up, whatever it waits for."""
-
-FIXTURES = (
-    "Echo",
-    "Counter",
-    "Failing",
-    "Slow",
-    "Stream",
-    "Blocking",
-    "Scheduled",
-    "Router",
-    "Monitor",
-    "Listener",
-    "Overseer",
-    "Interpreter",
-)
 
 # Agents and operations that leave something behind, in memory, in the store, or in the testee's process.
 _REMEMBERING = re.compile(

@@ -35,6 +35,7 @@ _SCHEMA: dict[str, Any] = {
             "toolchain": _COMMAND,
             "build": {"type": "array", "items": _COMMAND},
             "start": _COMMAND,
+            "train": _COMMAND,
             "features": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
             "known": {
                 "type": "array",
@@ -82,6 +83,8 @@ class Testee:
     known: tuple[Known, ...] = ()
     toolchain: tuple[str, ...] = ()
     build: tuple[tuple[str, ...], ...] = ()
+    train: tuple[str, ...] = ()
+    """Starts it for one run after building, of which its runtime records something for later ones; empty: none."""
     draft: bool = False
     """In the making: it runs when it is named, and is not in the matrix."""
 
@@ -119,6 +122,10 @@ class Testee:
             code, output = await run(command)
             if code:
                 return f"'{' '.join(command)}' ended with {code}:\n{output[-2000:].strip()}"
+        if self.train:
+            from conformance.runner.training import train
+
+            return await train(self)
         return ""
 
 
@@ -165,6 +172,7 @@ def load(path: Path = FILE) -> dict[str, Testee]:
             known,
             _filled(data.get("toolchain", ())),
             tuple(_filled(command) for command in data.get("build", ())),
+            _filled(data.get("train", ())),
             data.get("draft", False),
         )
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from conformance.runner.loader import load_case
 from conformance.runner.outcomes import Outcome, Result
 from conformance.runner.suite import plan, run
 from conformance.runner.testees import ENGINE, Testee
+from conformance.runner.testees import load as load_testees
 
 pytestmark = pytest.mark.process
 
@@ -85,3 +87,11 @@ async def test_setting_that_does_not_exist_is_an_error_not_a_failure(tmp_path: P
     result = await outcome(tmp_path, WORKER, "config: {links.no_such_thing: 1}\n")
     assert result.outcome is Outcome.ERROR
     assert "no_such_thing" in result.message
+
+
+async def test_trained_testee_has_hosted_its_fixtures_and_ended_politely() -> None:
+    assert await replace(load_testees()["python"], build=(), train=load_testees()["python"].start).built() == ""
+
+
+async def test_testee_that_cannot_be_trained_is_named_with_the_reason() -> None:
+    assert "'false': the testee has ended before" in await replace(load_testees()["python"], train=("false",)).built()
