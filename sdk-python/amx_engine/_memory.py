@@ -659,7 +659,19 @@ def _kept(image: memory_pb2.InstanceMemory) -> dict[str, memory_pb2.MemoryImage 
     """The memories of `image` until they are used. Small ones as bytes: what is part of a message keeps all of it."""
     if image.ByteSize() > _SMALL_IMAGE_BYTES:
         return {one.name: one for one in image.memories}
-    return {intern(one.name): one.SerializeToString() for one in image.memories}
+    return {intern(one.name): _shared(one.name, one.SerializeToString()) for one in image.memories}
+
+
+_latest: dict[str, bytes] = {}
+
+
+def _shared(name: str, image: bytes) -> bytes:
+    """The image, as the object that the instance before has of it: those made together begin with the same."""
+    latest = _latest.get(name)
+    if latest == image:
+        return latest
+    _latest[intern(name)] = image
+    return image
 
 
 def _entries(image: memory_pb2.MemoryImage | bytes) -> Sequence[memory_pb2.MemoryEntry]:

@@ -791,6 +791,18 @@ def test_image_is_kept_until_its_memory_is_used_and_no_longer(size: int) -> None
     assert own.rows == [1] and not host.memory._images
 
 
+def test_equal_images_of_instances_that_come_one_after_the_other_are_held_once() -> None:
+    hosts = [Host(Rememberer), Host(Rememberer), Host(Rememberer)]
+    for host, value in zip(hosts, (1, 1, 2), strict=True):
+        host.instance.rows.append(value)
+        host.commit()
+        host.reload()
+    first, second, other = (host.memory._images["rows"] for host in hosts)
+    assert first is second and other != first
+    hosts[0].instance.rows.append(3)
+    assert list(hosts[1].instance.rows) == [1]
+
+
 def test_memory_that_cannot_be_decoded_is_never_taken_for_an_empty_one() -> None:
     host = Host(agent_with(table=memory(persistent=True, default_factory=dict)))
     host.instance.table["a"] = 1
