@@ -117,6 +117,20 @@ async def test_events_and_messages_that_wait_for_credit_take_turns(rig: Rig) -> 
     assert all(one != two for one, two in pairwise(order))
 
 
+async def test_instance_whose_host_has_lost_its_credit_goes_on_at_another_one(rig: Rig) -> None:
+    first = await rig.worker(agent("busy"), credit=2)
+    for key in ("a", "b", "a", "b"):
+        first.request("busy", key=key)
+    await rig.settle()
+    works = {work.address: work for work in (await first.work(), await first.work())}
+    first.grant(0)
+    works["busy/a"].succeed()
+    second = await rig.worker(agent("busy"), credit=2)
+    assert (await second.work()).address == "busy/a"
+    works["busy/b"].succeed()
+    assert (await second.work()).address == "busy/b"
+
+
 async def test_instances_that_wait_are_served_by_whichever_host_has_credit_first(rig: Rig) -> None:
     full = await rig.worker(agent("echo"), credit=0)
     calls = [full.request("echo", number, key=str(number)) for number in range(4)]

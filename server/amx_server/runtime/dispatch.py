@@ -256,7 +256,7 @@ class Dispatcher:
     @staticmethod
     def _gives_way(instance: Instance, link: LinkSession) -> int:
         """Priority at which the idle instance waits for its next turn on `link` behind others; 0: nobody waits there
-        that could go first, or it has something to do at once.
+        that could go first, the link has no room for anybody, or the instance has something to do at once.
         """
         mailbox = instance.mailbox
         if (
@@ -267,6 +267,7 @@ class Dispatcher:
             or instance.operations is not None
             or instance.link is not link
             or not link.accepting
+            or link.in_flight >= link.credit
             or not instance.agent.ready.is_served_by(link.run_queue)
         ):
             return 0
