@@ -131,6 +131,18 @@ async def test_instance_whose_host_has_lost_its_credit_goes_on_at_another_one(ri
     assert (await second.work()).address == "busy/b"
 
 
+async def test_slot_of_a_message_that_waits_to_be_sent_again_goes_to_another_instance(rig: Rig) -> None:
+    worker = await rig.worker(agent("echo", CONCURRENT, "alone", memories=(value_memory(),)), credit=2)
+    worker.request("echo", 1, key="a", handler="handle")
+    beside = await worker.work()
+    for value, key in ((2, "a"), (3, "a"), (4, "b")):
+        worker.request("echo", value, key=key, handler="alone")
+    await rig.settle()  # the memory of both is there
+    assert (await worker.work()).value == 2
+    beside.fail("MEMORY_NOT_HELD", memory_dropped=True)
+    assert (await worker.work()).value == 4
+
+
 async def test_instances_that_wait_are_served_by_whichever_host_has_credit_first(rig: Rig) -> None:
     full = await rig.worker(agent("echo"), credit=0)
     calls = [full.request("echo", number, key=str(number)) for number in range(4)]

@@ -633,6 +633,8 @@ class Dispatcher:
                 instance.concurrent -= 1
                 self.enqueue(inv)
             self.advance(instance)
+            if link is not None and link.starved:
+                self.serve(link)  # the instance may have nothing that it can run in the slot
             return
         now = self._now()
         if not failure.source:
