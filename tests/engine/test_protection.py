@@ -49,6 +49,22 @@ async def test_circuit_opens_after_failures_in_a_row_over_all_instances(rig: Rig
     assert rig.engine._gauges().breakers == {("fragile", "handle"): 2}
 
 
+async def test_circuit_that_opens_answers_everything_that_waits_for_a_turn_on_the_link(rig: Rig) -> None:
+    sdk = await rig.worker(fragile(), agent("other"), credit=1)
+    calls = [sdk.request("fragile", key="a") for _ in range(9)]
+    others = [sdk.request("other", key=str(number)) for number in range(3)]
+    for _ in range(3 + len(others)):
+        work = await sdk.work()
+        if work.message.agent == "fragile":
+            work.fail("BROKEN")
+        else:
+            work.succeed()
+    for call in others:
+        await sdk.result(call)
+    for call in calls[3:]:
+        assert (await sdk.refusal(call)).reason == "CIRCUIT_OPEN"
+
+
 async def test_circuit_stays_closed_while_successes_come_between(rig: Rig) -> None:
     sdk = await rig.worker(fragile(threshold=2))
     for _ in range(4):

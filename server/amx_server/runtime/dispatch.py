@@ -212,15 +212,14 @@ class Dispatcher:
             if link is None or (link is served and link is self._serving):
                 self._wait_for_link(instance, mailbox.peek_priority(), self._now())
                 return
-            served = link
             inv = mailbox.pop()
             if inv is None:
                 break
             agent.queued -= 1
             self.queued -= 1
             agent.namespace.quota.dequeue()
-            if not inv.done:
-                self._admit(inv, link, self._now())
+            if not inv.done and self._admit(inv, link, self._now()):
+                served = link
         if not mailbox:
             instance.mailbox = None
 
@@ -230,12 +229,14 @@ class Dispatcher:
             self._operate(instance)
         return instance.barred is not None
 
-    def _admit(self, inv: Invocation, link: LinkSession, now: float) -> None:
-        """Runs the invocation unless its circuit is open: then stored messages wait for it, others are answered."""
+    def _admit(self, inv: Invocation, link: LinkSession, now: float) -> bool:
+        """Runs the invocation unless its circuit is open: then stored messages wait for it, others are answered.
+        Returns whether it runs.
+        """
         breaker = inv.handler.breaker
         if breaker is None or not breaker.open or breaker.admit(now):
             self._run(inv, link, now)
-            return
+            return True
         refusal = breaker.refusal(f"{inv.instance.agent.name}#{inv.handler.name}", now)
         if inv.seq:
             self._enqueue_later(
@@ -243,6 +244,7 @@ class Dispatcher:
             )
         else:
             self.turn_away(inv, refusal)
+        return False
 
     def _wait_for_link(self, instance: Instance, priority: int, now: float) -> None:
         """Lines the instance up for a link with room: its turn comes in `serve`."""
