@@ -332,4 +332,4 @@ class Bookkeeping(RuleBasedStateMachine):
 
 
 TestBookkeeping = Bookkeeping.TestCase
-TestBookkeeping.settings = settings(max_examples=25, stateful_step_count=30)
+TestBookkeeping.settings = settings(max_examples=60, stateful_step_count=30)

@@ -143,6 +143,22 @@ async def test_slot_of_a_message_that_waits_to_be_sent_again_goes_to_another_ins
     assert (await worker.work()).value == 4
 
 
+async def test_instance_gives_way_to_one_that_is_at_work_on_the_link_and_goes_on_at_another(rig: Rig) -> None:
+    definition = agent("echo", CONCURRENT, "alone")
+    first = await rig.worker(definition, credit=2)
+    first.request("echo", 1, key="bound", handler="handle")
+    await first.work()  # its exclusive message can run here only
+    for value, key in ((2, "free"), (3, "free"), (4, "bound")):
+        first.request("echo", value, key=key, handler="alone")
+    work = await first.work()
+    second = await rig.worker(definition, credit=2)
+    await rig.settle()
+    assert (work.value, first.waiting, second.waiting) == (2, 0, 0)
+    work.succeed()
+    assert (await first.work()).value == 4
+    assert (await second.work()).value == 3
+
+
 async def test_instances_that_wait_are_served_by_whichever_host_has_credit_first(rig: Rig) -> None:
     full = await rig.worker(agent("echo"), credit=0)
     calls = [full.request("echo", number, key=str(number)) for number in range(4)]

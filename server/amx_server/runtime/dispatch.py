@@ -449,6 +449,7 @@ class Dispatcher:
         elif instance.running is inv:
             instance.running = None
         inv.link = None
+        priority = 0
         if instance.mailbox is not None or instance.operations is not None:
             priority = self._gives_way(instance, link) if link is not None and link.starved else 0
             if priority:
@@ -457,6 +458,16 @@ class Dispatcher:
                 self.advance(instance)
         if link is not None and link.starved:
             self.serve(link)
+            if priority and instance in instance.agent.ready:
+                self._serve_elsewhere(instance, link)
+
+    def _serve_elsewhere(self, instance: Instance, link: LinkSession) -> None:
+        """The instance has given way on `link` to those that can run nowhere else; perhaps it can."""
+        active = instance.agent.active
+        for host in active.hosts if active is not None else ():
+            if host is not link and host.accepting and host.in_flight < host.credit:
+                self.serve(host)
+                return
 
     def settled(self, inv: Invocation) -> None:
         """No time limit holds for the invocation any more."""
