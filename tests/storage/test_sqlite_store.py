@@ -22,6 +22,7 @@ from tests.storage.support import Session, message, row
 
 GREETER = ("default", "greeter", "default")
 _FOREVER_S = 3600.0
+_PATIENCE_S = 10.0  # before what would wait for ever fails
 
 
 async def test_message_inserted_reads_back_every_field() -> None:
@@ -354,7 +355,7 @@ async def test_delayed_commits_that_fill_a_transaction_wait_no_longer() -> None:
     async with open_store(":memory:", commit_delay=_FOREVER_S) as store:
         session = Session(store)
         first, *_ = [session.submit(insert=[message(seq)])[1] for seq in range(1, 1001)]
-        await first
+        await asyncio.wait_for(first, _PATIENCE_S)
 
 
 async def test_delayed_commits_are_not_waited_for_by_reads_and_jobs() -> None:
@@ -372,9 +373,18 @@ async def test_delayed_commits_go_with_a_prompt_one_behind_them() -> None:
     async with open_store(":memory:", commit_delay=_FOREVER_S) as store:
         session = Session(store)
         waiting = session.submit(insert=[message(1)])[1]
-        await session.commit(insert=[message(2)], prompt=True)
+        await asyncio.wait_for(session.commit(insert=[message(2)], prompt=True), _PATIENCE_S)
         assert waiting.done()
         assert session.reported == [0, 1]
+
+
+async def test_delayed_commits_that_fill_the_queue_wait_no_longer_and_are_not_refused() -> None:
+    async with open_store(":memory:", max_queued_bytes=10_000, commit_delay=_FOREVER_S) as store:
+        session = Session(store)
+        for seq in range(1, 20, 2):
+            results = [session.submit(insert=[message(number, body=b"x" * 2000)])[1] for number in (seq, seq + 1)]
+            await asyncio.wait_for(asyncio.gather(*results), _PATIENCE_S)
+        assert await store.count_messages("default", MessageState.PENDING) == 20
 
 
 async def test_delayed_commits_are_refused_in_order_when_the_queue_is_full() -> None:

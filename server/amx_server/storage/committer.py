@@ -24,6 +24,7 @@ T = TypeVar("T")
 # A commit costs about this much memory beside its bytes; it also bounds a queue of empty commits.
 _COMMIT_BYTES: Final = 64
 _ROW_BYTES: Final = 128
+_GATHERED_SHARE: Final = 4  # a quarter of what may be queued waits for nobody
 
 
 class BatchWriter(Protocol):
@@ -126,7 +127,8 @@ class Committer:
         size = _bytes(commit)
         self._queued_bytes += size
         self._enqueue((commit, size))
-        if commit.prompt:
+        # What is only gathered must not count as a disk that does not keep up: see STORAGE_BUSY above, and pressure.
+        if commit.prompt or self._queued_bytes * _GATHERED_SHARE >= self._max_queued_bytes:
             self._hand_over()
 
     def after(self, callback: Callable[[], object]) -> None:

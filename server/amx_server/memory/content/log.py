@@ -93,7 +93,6 @@ class SegmentLog:
                 raise self._error(error) from error
             with self._lock:
                 self._sync(old)
-                self.segments[new.number] = new
                 self.active = new
                 old.close()
 
