@@ -59,6 +59,15 @@ def test_each_engine_has_its_own_file_and_its_part_of_the_quotas(tmp_path: Path)
     assert parts[0].quotas.default.burst == 0  # unlimited, and one second's worth, stay so
 
 
+@pytest.mark.parametrize(("whole", "part"), [(1 << 20, 512 << 10), (300 << 10, 256 << 10)])
+def test_each_engine_has_its_part_of_the_database_cache_and_no_less_than_the_least(
+    tmp_path: Path, whole: int, part: int
+) -> None:
+    config = config_at(tmp_path / "amx.db")
+    config = config.replace(storage=config.storage.replace(cache_bytes=whole))
+    assert ShardedStore(config).config(config, 0, 2).storage.cache_bytes == part
+
+
 @pytest.mark.parametrize("first", [1, 7, 1000])
 def test_numbers_of_engines_never_meet(first: int) -> None:
     counted = [list(islice(shard(number, 3).ids(first), 50)) for number in range(3)]

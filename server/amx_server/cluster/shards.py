@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 
 from amx_engine._ownership import owner_of
-from amx_server.core.config import EngineConfig, QuotaConfig
+from amx_server.core.config import LEAST_CACHE_BYTES, EngineConfig, QuotaConfig
 from amx_server.core.errors import FAILED_PRECONDITION, INVALID_ARGUMENT, AmxError
 
 MAX_ENGINES = 64
@@ -125,7 +125,7 @@ class ShardedStore:
         if not self.in_memory:
             folder = self.folder / f"engine-{number}"
             storage = storage.replace(path=str(folder / "amx.db"))
-        storage = storage.replace(cache_bytes=max(1 << 20, storage.cache_bytes // engines))
+        storage = storage.replace(cache_bytes=max(LEAST_CACHE_BYTES, storage.cache_bytes // engines))
         quotas = config.quotas.replace(
             default=_part(config.quotas.default, engines),
             namespaces={name: _part(quota, engines) for name, quota in config.quotas.namespaces.items()},
