@@ -29,6 +29,8 @@ public final class AmxEngineBuilder {
     private int concurrency;
     private Executor executor;
     private Json json = Json.standard();
+    private String sdk = "amx-engine-java";
+    private String language = "";
     private Connector connector;
     private Environment environment;
 
@@ -45,6 +47,8 @@ public final class AmxEngineBuilder {
             Json json,
             Map<String, Object> config,
             double patienceMs,
+            String sdk,
+            String language,
             Connector connector,
             Environment environment) {}
 
@@ -212,6 +216,19 @@ public final class AmxEngineBuilder {
     }
 
     /**
+     * What the engine is told of the SDK, where another one stands on this.
+     *
+     * @param name as `amx-engine-java`
+     * @param language and its version; Java's follows
+     * @return this
+     */
+    public AmxEngineBuilder withSdk(String name, String language) {
+        sdk = name;
+        this.language = language + ", ";
+        return this;
+    }
+
+    /**
      * Reaches the engine in a way of one's own. For tests.
      *
      * @param way to the engine
@@ -250,6 +267,8 @@ public final class AmxEngineBuilder {
                         json,
                         new LinkedHashMap<>(settings),
                         where.isEmpty() && connector == null ? 0 : DEFAULT_PATIENCE_MS,
+                        sdk,
+                        language,
                         connector,
                         environment));
     }

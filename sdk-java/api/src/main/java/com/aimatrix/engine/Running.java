@@ -115,9 +115,9 @@ final class Running {
     private Link linkTo(Connector way, Environment its, int concurrency, boolean enginesKnown) {
         SoftwareInfo software =
                 SoftwareInfo.newBuilder()
-                        .setName("amx-engine-java")
+                        .setName(parts.sdk())
                         .setVersion(VERSION)
-                        .setLanguage(its.language())
+                        .setLanguage(parts.language() + its.language())
                         .build();
         return new Link(
                 way,

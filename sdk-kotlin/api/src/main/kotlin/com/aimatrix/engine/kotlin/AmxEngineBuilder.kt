@@ -27,7 +27,7 @@ public fun amxEngine(describe: AmxEngineBuilder.() -> Unit): AmxEngine = AmxEngi
 @AmxDsl
 public class AmxEngineBuilder internal constructor() {
     internal val agents: MutableList<AgentSpec> = mutableListOf()
-    private val java = JavaEngine.builder().withJson(KOTLIN_JSON)
+    private val java = JavaEngine.builder().withJson(KOTLIN_JSON).withSdk("amx-engine-kotlin", "kotlin ${KotlinVersion.CURRENT}")
 
     /** Where the engine is, `host:port`; null: by the configuration, AMX_ADDRESS, localhost:9090. */
     public var address: String? = null

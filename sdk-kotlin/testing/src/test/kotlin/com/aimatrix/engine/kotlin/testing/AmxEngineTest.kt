@@ -17,6 +17,7 @@ import kotlinx.coroutines.runBlocking
 import kotlinx.coroutines.withTimeout
 import org.junit.jupiter.api.Assertions.assertEquals
 import org.junit.jupiter.api.Assertions.assertFalse
+import org.junit.jupiter.api.Assertions.assertTrue
 import org.junit.jupiter.api.Test
 import org.junit.jupiter.api.assertThrows
 import org.junit.jupiter.api.condition.EnabledIf
@@ -66,6 +67,15 @@ class AmxEngineTest {
         }
         running.cancelAndJoin()
         assertFalse(worker.isStarted)
+    }
+
+    @Test
+    fun `the engine is told that it is Kotlin`(): Unit = within {
+        EmbeddedEngine.builder().config("logging", mapOf("level" to "info", "format" to "json")).start().use { process ->
+            process.link().start().use {}
+            val opened = process.output().lines().first { "link_opened" in it }
+            assertTrue("\"amx-engine-kotlin 0.1.0\"" in opened, opened)
+        }
     }
 
     @Test
