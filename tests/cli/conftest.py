@@ -127,8 +127,9 @@ def amx_process(*arguments: str, folder: Path, environment: dict[str, str] | Non
 
 
 def clean_environment() -> dict[str, str]:
-    """This process's environment without settings of an engine. Output is buffered: unbuffered, `print` writes a line and
-    its end apart, and another process of the same output comes between them."""
+    """This process's environment without settings of an engine.
+
+    Output is buffered: unbuffered, `print` writes a line and its end apart, and another process comes between them."""
     roots = os.pathsep.join(str(Path(__file__).resolve().parents[2] / root) for root in ("server", "sdk-python"))
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("AMX", "PYTHONUNBUFFERED"))}
     return {**kept, "PYTHONPATH": roots}

@@ -61,8 +61,9 @@ class Process:
         self.limits: Callable[[], None] | None = None  # called in the child before Python starts
 
     def launch(self) -> None:
-        """Starts the process and returns at once; its log begins anew. Its output is buffered: unbuffered, `print` writes
-        a line and its end apart, and another process or thread comes between them."""
+        """Starts the process and returns at once; its log begins anew.
+
+        Output is buffered: unbuffered, `print` writes a line and its end apart, and another one comes between them."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AMX", "PYTHONUNBUFFERED"))}
         roots = os.pathsep.join(str(ROOT / part) for part in ("server", "sdk-python", "."))
         with self.log.open("wb") as log:

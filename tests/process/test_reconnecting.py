@@ -52,11 +52,13 @@ async def test_connections_cut_again_and_again_lose_no_call_and_run_none_twice(t
                 return asked
 
             asking = [asyncio.create_task(ask(number)) for number in range(16)]
-            for _ in range(10):
+            cuts = [(worker_net,), (client_net,), (worker_net, client_net)] * 3
+            generator.shuffle(cuts)
+            for nets in cuts:
                 before = done
                 await until(lambda: done > before + 20, "replies")  # noqa: B023
                 await asyncio.sleep(generator.uniform(0, 0.05))
-                for net in generator.choice([(worker_net,), (client_net,), (worker_net, client_net)]):
+                for net in nets:
                     net.cut()
             stopping = True
             counts = await asyncio.wait_for(asyncio.gather(*asking), 60)
