@@ -136,11 +136,11 @@ async def test_requests_beyond_the_rate_are_refused_with_advice() -> None:
 
 
 async def test_requests_beyond_the_load_are_refused_as_overload_and_beyond_capacity_wait() -> None:
-    async with provider(latency_min=0.2, latency_max=0.2, overload_above=3, capacity=1) as (server, session):
+    async with provider(latency_min=0.5, latency_max=0.5, overload_above=3, capacity=1) as (server, session):
         began = time.monotonic()
         answers = await asyncio.gather(*(ask(server, session, chat(str(number))) for number in range(5)))
         assert sorted(status for status, _, _ in answers) == [200, 200, 200, 503, 503]
-        assert time.monotonic() - began >= 0.6  # one after the other
+        assert time.monotonic() - began >= 1.5  # one after the other
 
 
 async def test_errors_come_at_their_share_and_are_the_same_for_the_same_seed() -> None:
@@ -165,10 +165,11 @@ async def test_faults_happen_only_where_they_are_allowed_and_as_often_as_asked()
 
 async def test_request_whose_client_leaves_is_ended() -> None:
     async with provider(latency_min=60.0, latency_max=60.0) as (server, session):
-        with pytest.raises(asyncio.TimeoutError):
-            async with asyncio.timeout(0.3):
-                await ask(server, session, chat())
-        async with asyncio.timeout(10):
+        asking = asyncio.create_task(ask(server, session, chat()))
+        async with asyncio.timeout(30):
+            while not server.counts["most_in_flight"]:
+                await asyncio.sleep(0.01)
+            asking.cancel()
             while not server.counts["disconnected"]:
                 await asyncio.sleep(0.01)
         async with session.get(server.address + "/stats") as answer:

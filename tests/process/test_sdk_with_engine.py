@@ -48,6 +48,13 @@ def _fresh() -> None:
     log.clear()
 
 
+async def logged(entry: str) -> None:
+    """Returns when the log has it."""
+    async with asyncio.timeout(30):
+        while entry not in log:
+            await asyncio.sleep(0.001)
+
+
 @Agent(labels={"tier": "gold"}, groups=["desk"])
 class Counter:
     @memory(persistent=True)
@@ -84,6 +91,7 @@ class Counter:
 
     @handler
     async def forever(self, message: Message) -> None:
+        log.append("waiting")
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
@@ -197,13 +205,9 @@ async def test_stream_flows_at_the_readers_pace_and_ends_with_it(engine: Embedde
 
 async def test_caller_that_leaves_cancels_the_handler(engine: EmbeddedEngine) -> None:
     call = asyncio.ensure_future(engine.request("Counter", handler="forever"))
-    async with asyncio.timeout(10):
-        while not engine._process.engine or not any(s.running for s in engine._process.engine.links.sessions.values()):
-            await asyncio.sleep(0.001)
-        await asyncio.sleep(0.01)
-        call.cancel()
-        while "cancelled" not in log:
-            await asyncio.sleep(0.001)
+    await logged("waiting")
+    call.cancel()
+    await logged("cancelled")
 
 
 async def test_sent_twice_with_one_id_is_one_message(engine: EmbeddedEngine) -> None:
@@ -455,13 +459,13 @@ async def test_worker_whose_engine_was_killed_serves_the_next_one(process: Engin
     async with worker:
         assert await worker.request("Counter", "a") == 1
         hanging = asyncio.ensure_future(worker.request("Counter", handler="forever"))
-        await asyncio.sleep(0.05)
+        await logged("waiting")
         await process.kill()
         await process.start()
         with pytest.raises(AmxError) as caught:
             await hanging
         assert caught.value.reason == "ENGINE_RESTARTED"
-        assert log == ["cancelled"]
+        assert log == ["waiting", "cancelled"]
         assert await worker.request("Counter", "a", idempotency_key="k") == 2
 
 
