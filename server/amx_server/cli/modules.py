@@ -5,6 +5,7 @@ Knows nothing of engines and links; `amx dev` puts the two together.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import site
@@ -108,11 +109,10 @@ class AgentModules:
             return False
         if module.__name__ in self._names:
             return True
-        path = Path(file).resolve()
-        if self.folder not in path.parents or any(root in path.parents for root in _installed_folders()):
-            return False
         # The engine itself may be run from the folder it is developed in.
-        return module.__name__.partition(".")[0] not in ("amx", "amx_engine", "amx_server")
+        if module.__name__.partition(".")[0] in ("amx", "amx_engine", "amx_server"):
+            return False
+        return _is_developed(file, self.folder)
 
     def _module_name(self, text: str) -> str:
         if not text.endswith(".py"):
@@ -156,6 +156,17 @@ def _holds(values: list[object], value: object) -> bool:
     return any(value is other for other in values)
 
 
+@functools.cache
+def _is_developed(file: str, folder: Path) -> bool:
+    """Whether a source file lies in `folder` and belongs to no installed package.
+
+    Remembered: it is asked about every module again and again, and hundreds of them may be in `folder`, in a `.venv`.
+    """
+    path = Path(file).resolve()
+    return folder in path.parents and not any(root in path.parents for root in _installed_folders())
+
+
+@functools.cache
 def _installed_folders() -> set[Path]:
     """Where installed packages live; nobody develops there."""
     folders = {*site.getsitepackages(), site.getusersitepackages(), *sysconfig.get_paths().values()}
