@@ -96,6 +96,23 @@ async def test_handshake_with_a_changed_definition_is_taken_where_redefinition_i
         assert await worker.result(call) == "X"
 
 
+async def test_definition_that_replaced_another_goes_with_its_last_host_and_the_one_before_is_served_again() -> None:
+    async with running(configured(agents={"allow_redefinition": True})) as rig:
+        first = await rig.worker(agent("echo", "say"))
+        second = await rig.worker(agent("echo", "say", "shout"))
+        third = await rig.worker(agent("echo", "say", "sing"))
+        client = await rig.client()
+        client.send("echo", "waits", handler="say")
+        (await third.work()).succeed()
+        second.drain()
+        third.drain()
+        await rig.settle()
+        call = client.request("echo", "x", handler="say")
+        (await first.work()).succeed("y")
+        assert await client.result(call) == "y"
+        assert (await client.refusal(client.request("echo", "x", handler="sing"))).reason == "HANDLER_UNKNOWN"
+
+
 async def test_handshake_with_a_malformed_definition_is_rejected_whole(rig: Rig) -> None:
     failure = refused(await rig.sdk().try_connect(agent("fine"), agent("not fine")))
     assert failure.reason == "INVALID_DEFINITION"

@@ -173,11 +173,12 @@ class HandlerState:
 class AgentVersion:
     """One version of an agent and the links that host it."""
 
-    __slots__ = ("hosts", "spec", "turn")
+    __slots__ = ("displaced", "hosts", "spec", "turn")
 
     def __init__(self, spec: AgentSpec) -> None:
         self.spec = spec
         self.hosts: list[LinkSession] = []
+        self.displaced: list[tuple[AgentSpec, LinkSession]] = []  # hosts of definitions that `spec` replaced, in order
         self.turn = 0  # where the search for a host begins
 
 

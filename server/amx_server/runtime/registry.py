@@ -109,20 +109,13 @@ class Registry:
             if session not in version.hosts:
                 version.hosts.append(session)
             for other in agent.versions.values():
+                other.displaced = [entry for entry in other.displaced if entry[1] is not session]
                 if other is not version and session in other.hosts:
                     other.hosts.remove(session)
             if agent not in session.hosted:
                 session.hosted.append(agent)
             self._choose(agent)
-            rows.append(
-                StoredAgent(
-                    namespace.name,
-                    spec.name,
-                    spec.version,
-                    spec.definition.SerializeToString(deterministic=True),
-                    agent.pinned == spec.version,
-                )
-            )
+            rows.append(_row(agent, spec))
         self._keep(namespace, rows)
 
     def _keep(self, namespace: Namespace, rows: list[StoredAgent]) -> None:
@@ -168,11 +161,15 @@ class Registry:
         if version is None:
             agent.versions[spec.version] = AgentVersion(spec)
         elif version.spec.definition != spec.definition:
-            version.spec = spec
+            version.displaced.extend((version.spec, host) for host in version.hosts)
             version.hosts.clear()  # they host what the definition was before
-            if agent.active is version:
-                agent.active = None  # chosen anew, with the new definition
+            self._redefine(agent, version, spec)
         return agent
+
+    def _redefine(self, agent: Agent, version: AgentVersion, spec: AgentSpec) -> None:
+        version.spec = spec
+        if agent.active is version:
+            agent.active = None  # chosen anew, with the new definition
 
     def remove(self, session: LinkSession, names: Iterable[str]) -> None:
         """The link no longer hosts these agents."""
@@ -189,8 +186,15 @@ class Registry:
 
     def _leave(self, session: LinkSession, agent: Agent) -> None:
         for version in agent.versions.values():
+            version.displaced = [entry for entry in version.displaced if entry[1] is not session]
             if session in version.hosts:
                 version.hosts.remove(session)
+            if not version.hosts and version.displaced:
+                # Who brought the definition in force has gone: the one before has hosts still.
+                self._redefine(agent, version, version.displaced[-1][0])
+                version.hosts = [host for spec, host in version.displaced if spec is version.spec]
+                version.displaced = [entry for entry in version.displaced if entry[0] is not version.spec]
+                self._keep(agent.namespace, [_row(agent, version.spec)])
         self._choose(agent)
         self._serve(agent)
         if not agent.restored and (agent.active is None or not agent.active.hosts):
@@ -238,17 +242,7 @@ class Registry:
             known = ", ".join(sorted(agent.versions, key=precedence, reverse=True))
             raise not_found("VERSION_UNKNOWN", f"agent '{name}' has no version '{version}'; it has: {known}")
         agent.pinned = version
-        rows = [
-            StoredAgent(
-                namespace.name,
-                name,
-                known.spec.version,
-                known.spec.definition.SerializeToString(deterministic=True),
-                known.spec.version == version,
-            )
-            for known in agent.versions.values()
-        ]
-        self._keep(namespace, rows)
+        self._keep(namespace, [_row(agent, known.spec) for known in agent.versions.values()])
         self._choose(agent)
         self._serve(agent)
         return agent
@@ -324,3 +318,8 @@ class Registry:
                 state.breaker = CircuitBreaker(policy) if policy else None
             state.spec = spec
             state.retry = retry
+
+
+def _row(agent: Agent, spec: AgentSpec) -> StoredAgent:
+    definition = spec.definition.SerializeToString(deterministic=True)
+    return StoredAgent(agent.namespace.name, agent.name, spec.version, definition, agent.pinned == spec.version)
