@@ -632,7 +632,17 @@ class InstanceMemory:
                     items.append((entry.id, entry.value, deadline))
             if not items and spec.kind == VALUE:
                 root.fill(spec.initial_value(self._instance))
-            root.load(items)
+            try:
+                root.load(items)
+            except InvalidValue:
+                raise  # not even JSON
+            except (InvalidInput, ValueError) as error:
+                was = error.message if isinstance(error, InvalidInput) else f"it was no {_NAMES[spec.kind]} before"
+                raise InvalidInput(
+                    f"memory '{name}' remembers what its declaration does not allow: {was};"
+                    " change that, or what is remembered (`amx memory`)",
+                    pointer=name,
+                ) from None
             log.expect_only(root.entries())
             if recency is not None:
                 recency.load(root.entries())

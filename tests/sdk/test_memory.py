@@ -863,6 +863,29 @@ def test_remaining_lifetimes_are_loaded() -> None:
     assert host.instance.table == {}
 
 
+def test_what_no_longer_fits_its_declaration_is_an_error_that_names_the_memory() -> None:
+    before = Host(agent_with(counts=memory(persistent=True)(lambda self: {})))
+    before.instance.counts["Ada"] = "many"
+    before.commit()
+
+    @Agent(name="Counts")
+    class Annotated:
+        counts: dict[str, int] = memory(persistent=True, default_factory=dict)
+
+        @handler
+        async def count(self, name: str) -> int:
+            return self.counts[name]
+
+    for changed, reason in (
+        (Annotated, '"Ada": expected an integer, got the text'),
+        (agent_with(counts=memory(persistent=True)(lambda self: [])), "it was no list before"),
+    ):
+        after = Host(changed)
+        after.memory.load(before.store.image(), before.store.version)
+        with pytest.raises(InvalidInput, match=f"memory 'counts' remembers .*{reason}"):
+            len(after.instance.counts)
+
+
 def test_the_least_recently_used_entry_goes_first() -> None:
     cls = agent_with(
         table=memory(max_entries=2, default_factory=dict, persistent=True),
