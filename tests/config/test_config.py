@@ -132,6 +132,13 @@ def test_foreign_sections_are_errors_only_when_strict(tmp_path: Path) -> None:
     assert "did you mean 'grpc'" in misspelt
 
 
+def test_unknown_sections_hide_no_other_problem(tmp_path: Path) -> None:
+    path = write(tmp_path, "grcp: {port: 1}\nlinks: {resume_window: soon}")
+    misspelt, duration = problems(path, strict=True)
+    assert "did you mean 'grpc'" in misspelt
+    assert "links.resume_window" in duration
+
+
 def test_keys_of_the_sdk_are_passed_over(tmp_path: Path) -> None:
     path = write(tmp_path, "engine: {address: 'host:1', embedded: true, token: x, grpc: {port: 7}}")
     assert load_config(path, environment={}, strict=True).grpc.port == 7

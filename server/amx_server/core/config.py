@@ -519,6 +519,7 @@ def load_config(
     """
     environment = os.environ if environment is None else environment
     problems: list[str] = []
+    unset: list[str] = []  # values that a variable leaves open cannot be judged
     tree: dict[str, Any] = {}
     origins: dict[Place, str] = {}
 
@@ -527,7 +528,7 @@ def load_config(
     if path is not None:
         document = _read_yaml(Path(path))
         for section in _engine_sections(document, str(path), strict, problems):
-            _merge(tree, _substitute(section, environment, (), str(path), problems), str(path), origins)
+            _merge(tree, _substitute(section, environment, (), str(path), unset), str(path), origins)
     for name, text in environment.items():
         if name.startswith(ENVIRONMENT_PREFIX):
             keys = [key.lower() for key in name.removeprefix(ENVIRONMENT_PREFIX).split("__")]
@@ -536,9 +537,14 @@ def load_config(
         if value is not None:
             _merge(tree, _nest(dotted.split("."), value), "the command line", origins)
 
+    problems.extend(unset)
+    try:
+        config = EngineConfig.read(tree, origins)
+    except ConfigError as error:
+        problems.extend(error.problems if not unset else ())
     if problems:
         raise ConfigError(problems)
-    return EngineConfig.read(tree, origins)
+    return config
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
