@@ -165,7 +165,7 @@ async def test_follower_gets_the_past_then_what_comes_without_gap() -> None:
     log.logger.info("stop")
     await asyncio.wait_for(follower, 5)
     assert seen == ["past", "from_thread", "stop"]
-    assert not log._followers
+    assert not log._listeners
 
 
 async def test_slow_follower_loses_the_oldest_and_is_told_how_many() -> None:
@@ -244,6 +244,14 @@ def test_values_that_cannot_be_encoded_are_logged_somehow() -> None:
     assert log.recent()[0].fields["cyclic"] == "[unprintable]"
 
 
+def test_what_is_kept_is_unicode_so_that_it_can_be_sent() -> None:
+    log = engine_log()
+    log.logger.info("half a \ud83d", **{"key \ud800": "half a \ud83d", "whole": "Grüße 😀"})
+    entry = log.recent()[0]
+    assert entry.event == "half a \\ud83d"
+    assert entry.fields == {"key \\ud800": "half a \\ud83d", "whole": "Grüße 😀"}
+
+
 def test_long_texts_are_cut() -> None:
     log = engine_log()
     log.logger.info("document", text="x" * 100_000)
@@ -263,6 +271,41 @@ def test_standard_logging_of_libraries_lands_here() -> None:
     ]
     assert log.recent()[0].fields == {"logger": "some.library"}
     assert logging.getLogger().level == logging.WARNING
+
+
+def test_lines_of_an_agent_are_about_it() -> None:
+    log = engine_log()
+    facts = {"agent": "Clerk", "key": "7", "invocation_id": "i", "attempt": 2, "traceparent": f"00-{TRACE}-{SPAN}-01"}
+    with log.standard_logging(logging.INFO):
+        logging.LoggerAdapter(logging.getLogger("Clerk"), facts).info("filed")
+        logging.getLogger("some.library").info("nobody's", extra={"agent": "", "other": "x"})
+    assert [(entry.event, entry.fields) for entry in log.recent(agent="Clerk")] == [
+        (
+            "filed",
+            {
+                "logger": "Clerk",
+                "agent": "Clerk",
+                "key": "7",
+                "invocation_id": "i",
+                "attempt": "2",
+                "trace_id": TRACE,
+                "span_id": SPAN,
+            },
+        )
+    ]
+    assert log.recent()[1].fields == {"logger": "some.library"}
+
+
+def test_levels_between_ours_are_the_lower_one() -> None:
+    log = engine_log(level="debug")
+    with log.standard_logging(1):
+        for level in (5, 25, 60):
+            logging.getLogger("some.library").log(level, "said at %d", level)
+    assert [(entry.level, entry.event) for entry in log.recent(level="debug")] == [
+        ("debug", "said at 5"),
+        ("info", "said at 25"),
+        ("critical", "said at 60"),
+    ]
 
 
 def test_engine_that_logs_has_not_loaded_rich() -> None:

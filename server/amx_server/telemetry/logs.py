@@ -119,8 +119,8 @@ class EngineLog:
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock or SystemClock()
         self._kept: deque[LogEntry] = deque(maxlen=config.kept_lines)
-        self._followers: set[_Follower] = set()
-        self._lock = threading.Lock()
+        self._listeners: set[Callable[[LogEntry], None]] = set()
+        self._lock = threading.RLock()  # what the garbage collector runs may log while it is held
         terminal = self._stream.isatty()
         console = config.format == "console" or (config.format == "auto" and terminal)
         self._render = _ConsoleLines(terminal and not os.environ.get("NO_COLOR")) if console else _json_line
@@ -145,7 +145,7 @@ class EngineLog:
         follower = _Follower(asyncio.get_running_loop(), lowest, agent)
         with self._lock:
             past = [entry for entry in self._kept if _wanted(entry, lowest, agent)]
-            self._followers.add(follower)
+            self._listeners.add(follower.offer)
         try:
             for entry in past[-lines:] if lines > 0 else []:
                 yield entry
@@ -153,7 +153,7 @@ class EngineLog:
                 yield await follower.next(self._clock)
         finally:
             with self._lock:
-                self._followers.discard(follower)
+                self._listeners.discard(follower.offer)
 
     @contextlib.contextmanager
     def standard_logging(self, level: int = logging.WARNING) -> Iterator[None]:
@@ -187,18 +187,27 @@ class EngineLog:
             with contextlib.suppress(ValueError):
                 _current.reset(token)
 
+    def take(self, entry: LogEntry) -> None:
+        """Keeps and hands on an entry that somebody else has written where it belongs."""
+        with self._lock:
+            self._kept.append(entry)
+            listeners = list(self._listeners)
+        for listener in listeners:
+            listener(entry)
+
+    def hand_on(self, to: Callable[[LogEntry], None]) -> None:
+        """Gives `to` every entry from now on, in the thread that wrote it: it must neither wait nor raise."""
+        with self._lock:
+            self._listeners.add(to)
+
     def write(self, level: str, event: MutableMapping[str, Any]) -> None:
         """Keeps, hands on and writes one entry, unless `level` is too low. event: its facts, and `event`, its name."""
         if LEVELS.get(level, 0) < self._lowest:
             return
         event = _redact_all(structlog.processors.format_exc_info(None, level, _add_trace(event)))
-        name = str(event.pop("event", ""))
-        entry = LogEntry(self._clock.now_ms(), level, name, {key: _text(value) for key, value in event.items()})
-        with self._lock:
-            self._kept.append(entry)
-            followers = list(self._followers)
-        for follower in followers:
-            follower.offer(entry)
+        name = _text(str(event.pop("event", "")))
+        entry = LogEntry(self._clock.now_ms(), level, name, {_text(key): _text(value) for key, value in event.items()})
+        self.take(entry)
         # A log that cannot be written (closed pipe, full disk) must not stop the engine.
         with contextlib.suppress(Exception):
             self._stream.write(self._render(entry, event))
@@ -268,6 +277,10 @@ class _Follower:
         return self._entries.popleft()
 
 
+# What the SDK's `context.logger` says beside the message.
+_OF_AGENTS = ("agent", "key", "invocation_id", "attempt", "traceparent")
+
+
 class _StandardHandler(logging.Handler):
     """Python's logging -> the engine's log."""
 
@@ -277,7 +290,9 @@ class _StandardHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._logger.log(record.levelno, record.getMessage(), logger=record.name, exc_info=record.exc_info)
+            facts = {name: value for name in _OF_AGENTS if (value := getattr(record, name, None))}
+            level = max((known for known in LEVELS.values() if known <= record.levelno), default=LEVELS["debug"])
+            self._logger.log(level, record.getMessage(), logger=record.name, exc_info=record.exc_info, **facts)
         except Exception:
             self.handleError(record)
 
@@ -308,7 +323,8 @@ def _redact_all(event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
 
 def _text(value: Any) -> str:
     if isinstance(value, str):
-        return value
+        # Agents log what models say, which need not be Unicode; whoever reads the log can rely on it.
+        return value if value.isascii() else value.encode(errors="backslashreplace").decode()
     try:
         return msgspec.json.encode(value, enc_hook=str).decode()
     except Exception:  # keys that are not text, text that is not Unicode
