@@ -234,7 +234,7 @@ def test_dev_reloads_helpers_and_says_what_they_host(folder: Path) -> None:
 
 
 def test_agents_that_helpers_cannot_host_end_the_start_with_the_reason(folder: Path) -> None:
-    (folder / "solver.py").write_text(AGENTS + "\nimport sys\nif 'helper' in sys.argv[0]:\n    1 / 0\n")
+    (folder / "solver.py").write_text(AGENTS + "\nimport sys\nif sys.argv[0].endswith('helper.py'):\n    1 / 0\n")
     process = amx_process(*SERVE, *TWO, folder=folder)
     assert process.wait(60) == 1
     output = (folder / "out.txt").read_text()
