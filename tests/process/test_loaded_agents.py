@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
+from amx.v1 import engine_pb2
 from amx_engine import AmxEngine
 from amx_engine._errors import AmxError
 from amx_engine._ownership import owner_of
-from tests.process.harness import PATIENCE, EngineProcess, client, engine_process, until
+from tests.process.harness import PATIENCE, EngineProcess, client, engine_process, unary, until
 
 pytestmark = [pytest.mark.process]
 
@@ -24,7 +25,7 @@ AGENTS = """
 import os
 import time
 
-from amx_engine import Agent, handler, memory
+from amx_engine import Agent, Context, handler, memory
 
 
 @Agent
@@ -47,6 +48,10 @@ class Solver:
         while not os.path.exists(until):
             pass
         return os.getpid()
+
+    @handler
+    async def say(self, what: str, context: Context) -> None:
+        context.logger.info(what)
 
     @handler
     async def totals(self) -> list[int]:
@@ -101,15 +106,24 @@ async def asked(app: AmxEngine, agent: str, content: object, key: str, handler: 
             await asyncio.sleep(0.05)
 
 
-async def test_each_of_several_engines_hosts_what_it_loaded(folder: Path) -> None:
+async def test_each_of_several_engines_hosts_what_it_loaded_and_has_its_log(folder: Path) -> None:
     with engine_process(folder, "scheduler.processes=2", workers=2, load="solver") as engine:
-        async with client(engine.address) as app:
+        async with client(engine.address) as app, unary(engine.address) as stub:
             pids = processes(engine)
             for number in (0, 1):
                 assert await app.request("Front", key=key_of(number, "Front")) == pids[number]
             solved = [(await app.request("Solver", 1, key=key_of(number, "Solver")))[0] for number in (0, 1)]
             assert len(set(solved)) == 2  # each engine has helpers of its own
             assert set(solved) <= set(helpers(engine))
+            for number in (0, 1):
+                await app.request("Solver", f"in {number}", key=key_of(number, "Solver"), handler="say")
+
+            async def both() -> bool:
+                request = engine_pb2.ReadLogRequest(lines=1000, agent="Solver")
+                said = [line.event async for line in stub.ReadLog(request)]
+                return said.count("in 0") == said.count("in 1") == 1
+
+            await until(both, "the log to have what both helpers said")
         assert engine.stop() == 0
         assert not any(map(alive, helpers(engine)))
 

@@ -94,7 +94,12 @@ class AgentHost:
             level=logging.level,
             format=logging.format,
         )
-        return Helpers(task, lambda: self._engine.open_link(self._identity, watched=True), self._processes)
+        return Helpers(
+            task,
+            lambda: self._engine.open_link(self._identity, watched=True),
+            self._engine.log.take,
+            self._processes,
+        )
 
 
 @dataclass(slots=True)

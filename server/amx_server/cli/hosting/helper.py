@@ -1,12 +1,14 @@
 """A helper process: hosts the agents of some modules that compute, for the engine process that started it.
 
 Its standard input is the socket to the engine. When that ends, the engine has gone or let go of it, and the helper
-ends, whatever runs; SIGTERM asks it to finish what runs first.
+ends, whatever runs; SIGTERM asks it to finish what runs first. Its log goes to standard error, and over a second socket
+to the engine's.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -22,6 +24,7 @@ from amx_engine._transport import Connection, ConnectionLost
 from amx_server.cli.exits import FAILED, OK
 from amx_server.cli.hosting.frames import FrameStream
 from amx_server.cli.hosting.loading import compiled, complain, computes
+from amx_server.cli.hosting.log_lines import LogSender
 from amx_server.cli.modules import AgentModules, ModuleError
 from amx_server.cli.parent import end_with_parent
 
@@ -60,10 +63,11 @@ class HelperTask:
         return cls(**{**fields, "modules": tuple(fields["modules"])})
 
 
-def main(argument: str) -> int:
-    """Runs a helper. Returns the exit code, or ends the process."""
+def main(argument: str, lines: int) -> int:
+    """Runs a helper. lines: the socket for its log. Returns the exit code, or ends the process."""
     task = HelperTask.from_argument(argument)
     end_with_parent(task.engine)
+    os.set_inheritable(lines, False)
     # Ctrl-C reaches every process of a terminal; the engine decides when its helpers stop. A function rather than
     # SIG_IGN, which programs that agents start would inherit.
     signal.signal(signal.SIGINT, lambda *_: None)
@@ -81,25 +85,29 @@ def main(argument: str) -> int:
     except ImportError:
         factory = None
     with asyncio.Runner(loop_factory=factory) as runner:
-        code = runner.run(_host(task, agents, end))
+        code = runner.run(_host(task, agents, end, socket.socket(fileno=lines)))
         # A thread that still computes would keep the interpreter from ending, and nobody waits for it any more.
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
 
 
-async def _host(task: HelperTask, agents: list[HostedAgent], end: socket.socket) -> int:
+async def _host(task: HelperTask, agents: list[HostedAgent], end: socket.socket, lines: socket.socket) -> int:
     from amx_engine._collector import rare_collections
     from amx_engine._link import Link
     from amx_server.core.config import LoggingConfig
     from amx_server.telemetry.logs import EngineLog
 
-    log = EngineLog(LoggingConfig.read({"level": task.level, "format": task.format}))
+    loop = asyncio.get_running_loop()
+    # None of its lines is kept: the engine keeps them.
+    log = EngineLog(LoggingConfig.read({"level": task.level, "format": task.format, "kept_lines": 1}))
+    sender = LogSender(lines, loop)
+    log.hand_on(sender.send)
     asked = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, asked.set)
+    loop.add_signal_handler(signal.SIGTERM, asked.set)
     connector = _SocketConnector(end)
     link = Link(connector, agents, concurrency=CONCURRENCY, threads=THREADS)
-    with log.standard_logging(logging.INFO), rare_collections():
+    with contextlib.closing(sender), log.standard_logging(logging.INFO), rare_collections():
         try:
             await link.open(0)
         except AmxError:
@@ -170,4 +178,4 @@ def _standard_input_as_socket() -> socket.socket:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], int(sys.argv[2])))

@@ -1,12 +1,14 @@
 """Helper processes of an engine: started, linked over a socket, started again when they die, stopped with the engine.
 
-What a helper does is in `helper`. To the engine it is a link like any other, whose process is known to live or not.
+What a helper does is in `helper`. To the engine it is a link like any other, whose process is known to live or not, and
+whose log is the engine's, too.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import os
 import signal
 import socket
@@ -15,9 +17,10 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Self
 
 from amx_server.cli.hosting.frames import FrameStream
+from amx_server.cli.hosting.log_lines import LogReceiver
 from amx_server.core import errors
 from amx_server.core.errors import AmxError
-from amx_server.telemetry.logs import get_logger
+from amx_server.telemetry.logs import LogEntry, get_logger
 
 if TYPE_CHECKING:
     from amx_server.cli.hosting.helper import HelperTask
@@ -33,15 +36,19 @@ _FIRST_WAIT_SECONDS = 0.1
 _LONGEST_WAIT_SECONDS = 30.0
 
 OpenLink = Callable[[], "LinkConnection"]
+TakeLine = Callable[[LogEntry], None]
 
 
 class Helper:
     """One helper process and its link."""
 
-    def __init__(self, task: HelperTask, open_link: OpenLink) -> None:
-        """open_link: makes the engine's end of its link, as one whose process is watched."""
+    def __init__(self, task: HelperTask, open_link: OpenLink, take_line: TakeLine) -> None:
+        """open_link: makes the engine's end of its link, as one whose process is watched. take_line: gets each line of
+        its log.
+        """
         self._task = task
         self._open_link = open_link
+        self._take_line = take_line
         self._process: asyncio.subprocess.Process | None = None
         self._link: asyncio.Task[None] | None = None
         self._ended: asyncio.Task[int] | None = None
@@ -56,7 +63,8 @@ class Helper:
         or takes longer than START_SECONDS; it is gone then.
         """
         mine, its = socket.socketpair()
-        with its:
+        lines, its_lines = socket.socketpair()
+        with its, its_lines:
             try:
                 process = self._process = await asyncio.create_subprocess_exec(
                     sys.executable,
@@ -64,16 +72,18 @@ class Helper:
                     "-m",
                     "amx_server.cli.hosting.helper",
                     self._task.to_argument(),
+                    str(its_lines.fileno()),
                     stdin=its.fileno(),
+                    pass_fds=(its_lines.fileno(),),
                     cwd=self._task.folder,
                 )
-            except OSError as error:
+            except BaseException as error:
                 mine.close()
-                raise self._failed(f"it could not be started: {error}") from error
-            except BaseException:
-                mine.close()
+                lines.close()
+                if isinstance(error, OSError):
+                    raise self._failed(f"it could not be started: {error}") from error
                 raise
-        self._ended = asyncio.create_task(process.wait())
+        self._ended = asyncio.create_task(_end(process, LogReceiver(lines, process.pid, self._take_line)))
         hosted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._link = asyncio.create_task(self._carry(mine, hosted))
         try:
@@ -164,6 +174,13 @@ async def _write(connection: LinkConnection, frames: FrameStream, hosted: asynci
             hosted.set_result(None)
 
 
+async def _end(process: asyncio.subprocess.Process, lines: LogReceiver) -> int:
+    """The exit status, when the process has ended and all that it logged is here."""
+    status = await process.wait()
+    lines.close()
+    return status
+
+
 def _ending(status: int) -> str:
     """An exit status in words."""
     if status >= 0:
@@ -178,17 +195,17 @@ class Helpers:
     there. One that dies is started again, after a wait that doubles from 0.1 s to 30 s while it keeps dying.
     """
 
-    def __init__(self, task: HelperTask, open_link: OpenLink, count: int) -> None:
-        """count: how many."""
-        self._task = task
-        self._open_link = open_link
+    def __init__(self, task: HelperTask, open_link: OpenLink, take_line: TakeLine, count: int) -> None:
+        """count: how many. The others are for each `Helper`."""
+        self._new_helper = functools.partial(Helper, task, open_link, take_line)
+        self._modules = list(task.modules)
         self._count = count
         self._running: list[Helper] = []
         self._keepers: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> Self:
         """Raises AmxError as `Helper.start` does; none is left then."""
-        helpers = [Helper(self._task, self._open_link) for _ in range(self._count)]
+        helpers = [self._new_helper() for _ in range(self._count)]
         outcomes = await asyncio.gather(*(helper.start() for helper in helpers), return_exceptions=True)
         failures = [outcome for outcome in outcomes if isinstance(outcome, BaseException)]
         if failures:
@@ -196,7 +213,7 @@ class Helpers:
                 await helper.kill()
             raise failures[0]
         for helper in helpers:
-            log.info("helper_started", pid=helper.pid, modules=list(self._task.modules))
+            log.info("helper_started", pid=helper.pid, modules=self._modules)
         self._running = helpers
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(self._count)]
         return self
@@ -233,7 +250,7 @@ class Helpers:
             while True:
                 await asyncio.sleep(wait)
                 wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
-                helper = Helper(self._task, self._open_link)
+                helper = self._new_helper()
                 try:
                     await helper.start()
                 except AmxError as error:
@@ -241,7 +258,7 @@ class Helpers:
                 else:
                     break
             self._running[place] = helper
-            log.info("helper_started", pid=helper.pid, modules=list(self._task.modules))
+            log.info("helper_started", pid=helper.pid, modules=self._modules)
 
 
 def default_count() -> int:
