@@ -47,7 +47,10 @@ def killed_run(folder: Path, seed: int, seconds: float) -> dict[str, int]:
 
 
 async def check(folder: Path, acknowledged: dict[str, int], where: str) -> int:
-    """What the next start finds: everything acknowledged, nothing missing, and no garbage after one collection."""
+    """What the next start finds: everything acknowledged, nothing missing, and no garbage after one collection.
+
+    What it found may not be lost again either: it stands in `acknowledged` then.
+    """
     with ContentBlobs(folder / "amx.db-content", ContentOptions(), 1024) as blobs:
         content = blobs.store
         before = {address: content.references(address) for address in content._contents.index}
@@ -62,6 +65,7 @@ async def check(folder: Path, acknowledged: dict[str, int], where: str) -> int:
                 rows = {(r.name, r.entry): r.value for r in await store.memory("default", "Archive", key)}
                 last = int(rows["last", ""])
                 assert number <= last <= number + 1, f"{where}: {key} had {number} acknowledged and has {last}"
+                acknowledged[key] = last
                 expected = {str(n % PAGES): text(n) for n in range(max(last - PAGES + 1, 1), last + 1) if n % 11}
                 pages = {json.loads(entry): json.loads(rows[name, entry]) for name, entry in rows if name == "pages"}
                 assert pages == expected, f"{where}: {key} at {last}"
