@@ -409,12 +409,14 @@ def test_engine_that_cannot_be_reached_exits_with_3() -> None:
     assert answer.code == 3
     assert "no engine answers at 127.0.0.1:1" in answer.err
     assert "amx dev" in answer.err
+    assert "[ENGINE_UNREACHABLE]" in answer.err
 
 
 def test_address_that_is_none_is_said_so() -> None:
-    answer = call("agents", "list", "--address", "ftp://x")
-    assert answer.code == 1
-    assert "is not an engine's address" in answer.err
+    for address, problem in (("ftp://x", "is not an engine's address"), ("localhost", "names no port")):
+        answer = call("agents", "list", "--address", address)
+        assert answer.code == 2
+        assert problem in answer.err
 
 
 def test_unknown_command_and_missing_argument_exit_with_2() -> None:

@@ -104,7 +104,8 @@ class Server:
             raise AmxError(
                 errors.UNAVAILABLE,
                 "ADDRESS_IN_USE",
-                f"cannot listen on {address}: another process may use it; stop that, or set grpc.port",
+                f"cannot listen on {address}: another process may use it;"
+                " stop that, or set grpc.port (`amx dev`: --grpc-port)",
             ) from error
         self.grpc_address = f"{address.rsplit(':', 1)[0]}:{port}"
         await server.start()
@@ -120,7 +121,7 @@ class Server:
                     errors.UNAVAILABLE,
                     "ADDRESS_IN_USE",
                     f"cannot listen on {config.http.host}:{config.http.port}: {error.strerror or error};"
-                    " set http.port, or http.enabled to false",
+                    " set http.port (`amx dev`: --http-port), or http.enabled to false",
                 ) from error
             self.http_address = self._http.address
         for name in ("", *names):

@@ -103,6 +103,12 @@ def _channel(address: str) -> grpc.Channel:
     options = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
     parts = urlsplit(address) if "://" in address else None
     if parts is None:
+        if not address.startswith("unix:") and not address.rpartition(":")[2].isdigit():
+            raise AmxError(
+                INVALID_ARGUMENT,
+                "ADDRESS_INVALID",
+                f"'{address}' names no port; write host:port (the engine's is 9090 unless configured), or unix:/path",
+            )
         return grpc.insecure_channel(address, options=options)
     if parts.scheme in ("http", "grpc"):
         return grpc.insecure_channel(parts.netloc, options=options)
@@ -132,4 +138,5 @@ def _file(variable: str) -> bytes | None:
 
 def _last_cause(text: str) -> str:
     """gRPC wraps causes in causes; the innermost is the one that helps."""
-    return text.rsplit(": ", 1)[-1] or "unavailable"
+    cause = text.rsplit(": ", 1)[-1]
+    return (cause if "[" in cause else cause.rstrip("]")) or "unavailable"

@@ -106,22 +106,26 @@ def call_engine(
     from amx_server.cli.client import Client, UnreachableError
 
     try:
-        with Client(address, token, timeout) as client:
+        engine = Client(address, token, timeout)
+    except AmxError as error:
+        fail(error, as_json, USAGE)
+    try:
+        with engine as client:
             function(Session(client, Output(as_json)), **arguments)
     except AmxError as error:
         fail(error, as_json)
     except UnreachableError as error:
-        _complain(str(error), "UNREACHABLE", as_json, {})
+        _complain(str(error), "ENGINE_UNREACHABLE", as_json, {})
         raise typer.Exit(UNREACHABLE) from None
 
 
-def fail(error: AmxError, as_json: bool = False) -> NoReturn:
-    """Prints a failure on standard error and ends the command with its exit code."""
+def fail(error: AmxError, as_json: bool = False, code: int | None = None) -> NoReturn:
+    """Prints a failure on standard error and ends the command with its exit code, or `code`."""
     facts: dict[str, object] = {"retryable": error.retryable, "metadata": error.metadata}
     if error.retry_delay_ms:
         facts["retry_delay_ms"] = error.retry_delay_ms
     _complain(error.message, error.reason, as_json, facts)
-    raise typer.Exit(exit_code_of(error))
+    raise typer.Exit(exit_code_of(error) if code is None else code)
 
 
 def usage(message: str) -> NoReturn:
