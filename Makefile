@@ -7,6 +7,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ARGS ?=
+NO_TESTS := --quiet -DskipTests -Dmaven.javadoc.skip=true -Ddokka.skip=true
 
 .DEFAULT_GOAL := help
 .PHONY: help setup test unit lint format types proto proto-check ts java reproducible kotlin demo conformance bench bench-peers bench-check docs-check lock ci clean
@@ -57,31 +58,33 @@ proto-check: setup ## contracts: stubs current, lint, format, nothing broken sin
 	@$(PYTHON) scripts/generate_stubs.py --check
 	@$(BIN)/python scripts/check_protos.py
 
-ts: setup sdk-ts/node_modules/.ready ## the TypeScript SDK: stubs current, build, lint, types, tests
-	@npm --prefix sdk-ts run --silent stubs:check
+ts: setup sdk-ts/node_modules/.ready ## the TypeScript SDK: build, stubs current, lint, types, tests (QUICK=1: build)
 	@npm --prefix sdk-ts run --silent build
+ifndef QUICK
+	@npm --prefix sdk-ts run --silent stubs:check
 	@npm --prefix sdk-ts run --silent lint
 	@npm --prefix sdk-ts run --silent types
 	@npm --prefix sdk-ts test --silent
+endif
 
 sdk-ts/node_modules/.ready: sdk-ts/package.json sdk-ts/package-lock.json
 	@command -v npm >/dev/null || { echo "The TypeScript SDK needs Node 20 or newer, with npm." >&2; exit 1; }
 	@npm --prefix sdk-ts ci --no-audit --no-fund --loglevel=error
 	@touch $@
 
-java: setup ## the Java SDK: build with every warning an error, tests, documentation
+java: setup ## the Java SDK: build with every warning an error, tests, documentation (QUICK=1: build)
 	@command -v mvn >/dev/null || { echo "The Java SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
-		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml verify
+		mvn --batch-mode --no-transfer-progress --file sdk-java/pom.xml $(if $(QUICK),package $(NO_TESTS),verify)
 
 reproducible: setup ## builds the Java SDK (SDK=sdk-kotlin: Kotlin's) once more, elsewhere: the archives must be the same, byte for byte
 	@$(BIN)/python scripts/check_reproducible.py $(SDK)
 
-kotlin: setup ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests
+kotlin: setup ## the Kotlin SDK, with the Java SDK that it stands on: build with every warning an error, tests (QUICK=1: build)
 	@command -v mvn >/dev/null || { echo "The Kotlin SDK needs a JDK 17 or newer, and Maven." >&2; exit 1; }
 	@AMX_COMMAND=$${AMX_COMMAND:-$(CURDIR)/$(BIN)/amx} \
 		AMX_AIRPORTS=$$($(BIN)/python -c 'import airportsdata; print(airportsdata.__path__[0])')/airports.csv \
-		mvn --batch-mode --no-transfer-progress --file sdk-kotlin/pom.xml package -Djava.skipTests=true
+		mvn --batch-mode --no-transfer-progress --file sdk-kotlin/pom.xml package -Djava.skipTests=true $(if $(QUICK),$(NO_TESTS))
 
 demo: setup ## two agents and a pipeline on real data, with the engine killed in the middle
 	@$(BIN)/python -m examples.demo $(ARGS)
