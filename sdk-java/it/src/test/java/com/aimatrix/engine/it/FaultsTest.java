@@ -153,10 +153,10 @@ class FaultsTest {
         CompletableFuture<String> asked =
                 session.connected(engine.address()).requestAsync("Patient", null, String.class, new MessageOptions());
         until(() -> gate.runs.get() == 1, "the handler runs");
-        for (int cut = 1; cut <= 3; cut++) {
-            int before = cut;
+        for (int cut = 0; cut < 3; cut++) {
+            int before = cable.connected();
             cable.cut();
-            until(() -> cable.connected() == before + 1, "another connection");
+            until(() -> cable.connected() > before, "another connection");
         }
         gate.go.release();
         assertEquals("still here", asked.get(60, TimeUnit.SECONDS));

@@ -48,7 +48,7 @@ class LifeTest {
         EmbeddedEngine engine = session.engine();
         AmxEngine again = AmxEngine.builder().withAddress(engine.address()).withAgent(Echo.class).build();
         for (int number = 0; number < 5; number++) {
-            again.start();
+            again.start(Duration.ofSeconds(Waiting.PATIENCE_S));
             assertEquals(number, again.request("Echo", number));
             again.stop();
             assertFalse(again.started());

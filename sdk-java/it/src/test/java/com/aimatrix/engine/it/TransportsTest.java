@@ -45,13 +45,14 @@ class TransportsTest {
     }
 
     private static Object asks(AmxEngineBuilder builder) {
-        try (AmxEngine engine = builder.withAgent(Echo.class).build().start(Duration.ZERO)) {
+        try (AmxEngine engine = builder.withAgent(Echo.class).build().start(Duration.ofSeconds(Waiting.PATIENCE_S))) {
             return engine.request("Echo", "over the wire");
         }
     }
 
     private static AmxException refused(AmxEngineBuilder builder) {
-        return assertThrows(AmxException.class, () -> asks(builder));
+        AmxEngine engine = builder.withAgent(Echo.class).build();
+        return assertThrows(AmxException.class, () -> engine.start(Duration.ZERO));
     }
 
     @Test

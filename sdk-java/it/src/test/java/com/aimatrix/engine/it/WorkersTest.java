@@ -49,6 +49,7 @@ class WorkersTest {
         CompletableFuture<String> asked = asked(client, file, new MessageOptions());
         until(() -> worker.said("begun 1"), "the handler runs");
         worker.terminate();
+        until(() -> worker.said("told to end"), "the signal arrived");
         WorkerProcess next = worker(engine);
         // What comes now is the next one's: the other takes nothing any more.
         MessageOptions pid = new MessageOptions().handler("pid");

@@ -12,6 +12,7 @@ import com.aimatrix.engine.Handler;
 import com.aimatrix.engine.Memory;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
@@ -23,6 +24,9 @@ import org.junit.jupiter.api.io.TempDir;
 
 /** With the engine's program; `make java` names it. */
 class EmbeddedEngineTest {
+    /** The first connection of a JVM loads a great many classes: on a busy machine that takes long. */
+    private static final Duration PATIENCE = Duration.ofSeconds(60);
+
     @Agent(name = "Names")
     static class Names {
         @Memory(persistent = true)
@@ -42,7 +46,7 @@ class EmbeddedEngineTest {
         void an_engine_that_is_killed_comes_back_with_what_it_stored_at_the_same_address() {
             List<String> said = new CopyOnWriteArrayList<>();
             try (EmbeddedEngine process = EmbeddedEngine.builder().onLine(said::add).start();
-                    AmxEngine engine = process.client().withAgent(Names.class).build().start()) {
+                    AmxEngine engine = process.client().withAgent(Names.class).build().start(PATIENCE)) {
                 String address = process.address();
                 long pid = process.pid();
                 assertEquals(1, engine.request("Names", "Ada"));
@@ -71,7 +75,7 @@ class EmbeddedEngineTest {
         @Test
         void several_engines_share_an_address() {
             try (EmbeddedEngine process = EmbeddedEngine.builder().workers(2).start();
-                    AmxEngine engine = process.client().build().start()) {
+                    AmxEngine engine = process.client().build().start(PATIENCE)) {
                 assertTrue(engine.started());
                 process.restart();
                 assertEquals(0, process.stop());
