@@ -32,7 +32,7 @@ class SpecificationTest {
 
     private fun with(engine: EmbeddedEngine, vararg agents: Any, test: suspend (AmxEngine) -> Unit): Unit = runBlocking {
         engine.link { agents.forEach(::withAgent) }.use { link ->
-            link.start()
+            link.start(1.minutes)
             withTimeout(2.minutes) { test(link) }
         }
     }
@@ -93,10 +93,11 @@ class SpecificationTest {
             val before = tracker.seen("DataProcessingAgent")
             assertTrue(link.request<ProcessingResult>("DataProcessingAgent/tracked", DataFile("input/customer_data.csv")).isSuccess)
             assertTrue(link.request<ProcessingResult>("DataProcessingAgent/tracked", DataFile("no/such.csv")).isError)
-            while (tracker.seen("DataProcessingAgent").processed < before.processed + 2) {
-                delay(10) // monitors are told afterwards
+            fun seen() = tracker.seen("DataProcessingAgent")
+            while (seen().processed < before.processed + 2 || seen().errors.isEmpty()) {
+                delay(10) // monitors are told afterwards, and count one thing after the other
             }
-            assertEquals(1, tracker.seen("DataProcessingAgent").errors["PROCESSING_ERROR"])
+            assertEquals(1, seen().errors["PROCESSING_ERROR"])
         }
     }
 }

@@ -116,7 +116,7 @@ internal class Hosted(val spec: AgentSpec) {
 
 /** The value of a stage, or what it failed with. */
 internal fun <T> ended(stage: CompletionStage<T>): T = try {
-    stage.toCompletableFuture().orTimeout(10, TimeUnit.SECONDS).join()
+    stage.toCompletableFuture().orTimeout(60, TimeUnit.SECONDS).join()
 } catch (error: CompletionException) {
     throw error.cause ?: error
 }

@@ -35,6 +35,9 @@ class Tally {
     }
 }
 
+/** The first connection of a JVM loads a great many classes: on a busy machine that takes long. */
+private val PATIENCE = 1.minutes
+
 /** With a real engine; `make kotlin` names its program. */
 @EnabledIf(value = "com.aimatrix.engine.testing.EmbeddedEngine#available", disabledReason = "no engine: AMX_COMMAND")
 @WithEmbeddedEngine
@@ -44,7 +47,7 @@ class AmxEngineTest {
 
     @Test
     fun `an engine whose coroutine is cancelled is stopped nevertheless`(process: EmbeddedEngine) = within {
-        val engine = process.link { agent<Tally>() }.start()
+        val engine = process.link { agent<Tally>() }.start(PATIENCE)
         val holding = launch(start = CoroutineStart.UNDISPATCHED) {
             try {
                 awaitCancellation()
@@ -60,7 +63,7 @@ class AmxEngineTest {
     fun `a worker runs until its coroutine is cancelled`(process: EmbeddedEngine) = within {
         val worker = process.link { agent<Tally>() }
         val running = launch { worker.runForever() }
-        process.link().start().use { engine ->
+        process.link().start(PATIENCE).use { engine ->
             while (runCatching { engine.request<Int>("Tally/worker", 0) }.isFailure) delay(10) // nobody hosts it yet
             assertEquals(5, engine.request<Int>("Tally/worker", 5))
             assertEquals(5, engine.memory("Tally/worker").get("total"))
@@ -72,15 +75,17 @@ class AmxEngineTest {
     @Test
     fun `the engine is told that it is Kotlin`(): Unit = within {
         EmbeddedEngine.builder().config("logging", mapOf("level" to "info", "format" to "json")).start().use { process ->
-            process.link().start().use {}
-            val opened = process.output().lines().first { "link_opened" in it }
+            process.link().start(PATIENCE).use {}
+            fun opened() = process.output().lines().firstOrNull { "link_opened" in it }
+            while (opened() == null) delay(10) // its output is read by a thread
+            val opened = opened()!!
             assertTrue("\"amx-engine-kotlin 0.1.0\"" in opened, opened)
         }
     }
 
     @Test
     fun `events flow while they are collected`(process: EmbeddedEngine) = within {
-        process.link().start().use { engine ->
+        process.link().start(PATIENCE).use { engine ->
             val publishing = launch {
                 while (true) {
                     engine.publish("news.local", "rain") // until somebody listens

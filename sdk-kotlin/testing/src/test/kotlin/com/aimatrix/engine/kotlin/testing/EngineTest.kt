@@ -158,7 +158,12 @@ class EngineTest {
         assertEquals(1, link.request<Int>("Depot/killed", Parcel("Ada")) { handler = "store" })
         coroutineScope {
             engine.kill()
-            val waits = async { link.request<Int>("Depot/killed", Parcel("Bob")) { handler = "store" } }
+            val waits = async {
+                link.request<Int>("Depot/killed", Parcel("Bob")) {
+                    handler = "store"
+                    idempotencyKey = "bob" // it may be sent before the link knows of the kill
+                }
+            }
             withContext(Dispatchers.IO) { engine.restart() }
             assertEquals(2, waits.await())
         }
