@@ -6,8 +6,9 @@ export default defineConfig({
   esbuild: { target: "es2022" },
   test: {
     include: ["src/**/*.test.ts", "tests/**/*.test.ts"],
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    // Far more than anything needs: on a busy machine, too, only what never happens fails.
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     maxWorkers: 2,
   },
 });

@@ -2,13 +2,14 @@
 
 import { type ChildProcess, spawn } from "node:child_process";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
-import { connect, createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 
 const READY_MS = 30_000;
 const STOP_MS = 10_000;
-const RETRY_MS = 50;
+const READ_MS = 1_000;
+const LISTENING = /^amx engine: gRPC on (\S+:\d+)/;
 
 /** How an engine is started. */
 export interface EngineProcessOptions {
@@ -36,13 +37,11 @@ export class EngineProcess {
   static async start(options: EngineProcessOptions = {}): Promise<EngineProcess> {
     const [program = "amx", ...first] = options.command ?? process.env["AMX_COMMAND"]?.split(" ") ?? ["amx"];
     const folder = await mkdtemp(join(tmpdir(), "amx-"));
-    const port = await freePort();
-    const address = `127.0.0.1:${port}`;
     const config = {
       http: { enabled: false },
       logging: { level: "warning" },
       ...options.config,
-      grpc: { port },
+      grpc: { port: 0 }, // any that is free; it says which
       storage: { path: join(options.dataDir ?? folder, "amx.db") },
     };
     await writeFile(join(folder, "engine.json"), JSON.stringify(config));
@@ -50,15 +49,17 @@ export class EngineProcess {
       stdio: ["ignore", "pipe", "pipe"],
     });
     const lines: string[] = [];
-    for (const stream of [child.stdout, child.stderr]) {
-      stream.setEncoding("utf8").on("data", (text: string) => {
-        for (const line of text.split("\n").filter((one) => one !== "")) {
+    const listening = new Promise<string>((resolve) => {
+      for (const stream of [child.stdout, child.stderr]) {
+        createInterface({ input: stream }).on("line", (line) => {
           lines.push(line);
           lines.splice(0, lines.length - 20);
+          const address = LISTENING.exec(line)?.[1];
+          if (address !== undefined) resolve(address);
           options.onLine?.(line);
-        }
-      });
-    }
+        });
+      }
+    });
     let over: string | undefined;
     const ended = new Promise<void>((resolve) => {
       child.once("error", (error) => {
@@ -70,13 +71,14 @@ export class EngineProcess {
         resolve();
       });
     });
-    const engine = new EngineProcess(address, child, folder, ended);
-    const deadline = Date.now() + READY_MS;
-    while (!(await answers(port))) {
-      if (over !== undefined || Date.now() > deadline) {
-        await engine.stop();
-        throw new Error(`the engine did not start: ${over ?? "no answer in time"}\n${lines.join("\n")}`);
-      }
+    const read = new Promise<void>((resolve) => child.once("close", () => resolve()));
+    const address = await Promise.race([listening, ended, after(READY_MS)]);
+    const engine = new EngineProcess(address ?? "", child, folder, ended);
+    if (address === undefined) {
+      const why = over ?? "no answer in time";
+      await engine.kill();
+      await Promise.race([read, after(READ_MS)]); // what it said last, unless something it started holds the pipe open
+      throw new Error(`the engine did not start: ${why}\n${lines.join("\n")}`);
     }
     return engine;
   }
@@ -101,25 +103,7 @@ export class EngineProcess {
   }
 }
 
-/** Whether something listens there. */
-function answers(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => void setTimeout(() => resolve(false), RETRY_MS));
-  });
-}
-
-async function freePort(): Promise<number> {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once("error", reject);
-    server.listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
-  });
+/** Resolves then; keeps no process alive. */
+function after(ms: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(resolve, ms, undefined).unref());
 }

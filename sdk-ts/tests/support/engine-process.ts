@@ -13,36 +13,31 @@ const command = join(repository, ".venv", "bin", "amx");
 /** Whether there is an engine to test with: `make setup` installs it. */
 export const engineInstalled = existsSync(command);
 
-const STARTUP_MS = 30_000;
+const STARTUP_MS = 60_000;
+const LISTENING = /^amx engine: gRPC on \S+:(\d+).*\n/m;
 
 /** One engine, on a port and a store of its own. */
 export class EngineProcess {
-  readonly address: string;
+  address = "";
   /** Where it stores; gone with `stop`. */
   readonly folder = mkdtempSync(join(tmpdir(), "amx-ts-"));
-  private readonly port: number;
   private process: ChildProcess | undefined;
   private output = "";
 
   private readonly options: readonly string[];
 
-  private constructor(port: number, settings: Record<string, unknown>, options: readonly string[]) {
-    this.port = port;
+  private constructor(
+    private port: number, // 0: any that is free; the first run says which
+    private readonly settings: Record<string, unknown>,
+    options: readonly string[],
+  ) {
     this.options = options;
-    this.address = `127.0.0.1:${port}`;
-    const config = {
-      grpc: { port, ...(settings["grpc"] as object | undefined) },
-      http: { enabled: false },
-      storage: { path: join(this.folder, "amx.db") },
-      logging: { level: "warning" },
-      ...Object.fromEntries(Object.entries(settings).filter(([name]) => name !== "grpc")),
-    };
-    writeFileSync(join(this.folder, "amx-config.yaml"), JSON.stringify(config));
   }
 
   /** A running engine. settings: sections of its configuration. options: more of its command line. */
   static async start(settings: Record<string, unknown> = {}, options: readonly string[] = []): Promise<EngineProcess> {
-    const engine = new EngineProcess(await freePort(), settings, options);
+    // Several engines share a port that their parent must know beforehand.
+    const engine = new EngineProcess(options.includes("--workers") ? await freePort() : 0, settings, options);
     await engine.run();
     return engine;
   }
@@ -54,17 +49,29 @@ export class EngineProcess {
 
   /** Runs again, on the same store. */
   async run(): Promise<void> {
+    const { grpc, ...others } = this.settings;
+    const config = {
+      grpc: { port: this.port, ...(grpc as object | undefined) },
+      http: { enabled: false },
+      storage: { path: join(this.folder, "amx.db") },
+      logging: { level: "warning" },
+      ...others,
+    };
+    writeFileSync(join(this.folder, "amx-config.yaml"), JSON.stringify(config));
     const child = spawn(command, ["serve", "--config", join(this.folder, "amx-config.yaml"), ...this.options], {
       cwd: this.folder,
       stdio: ["ignore", "pipe", "pipe"],
     });
     this.process = child;
+    this.output = "";
     for (const stream of [child.stdout, child.stderr]) stream?.on("data", (data) => (this.output += String(data)));
     const until = Date.now() + STARTUP_MS;
-    while (!(await reachable(this.port))) {
+    while (!LISTENING.test(this.output)) {
       if (child.exitCode !== null || Date.now() > until) throw new Error(`the engine did not start:\n${this.output}`);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
+    this.port = Number(LISTENING.exec(this.output)?.[1]);
+    this.address = `127.0.0.1:${this.port}`;
   }
 
   async stop(): Promise<void> {
@@ -130,9 +137,9 @@ export class Cable {
   }
 }
 
-/** Waits until `check` holds, or fails after ten seconds. */
+/** Waits until `check` holds, or fails after a minute. */
 export async function until(check: () => boolean, what: string): Promise<void> {
-  const end = Date.now() + 10_000;
+  const end = Date.now() + 60_000;
   while (!check()) {
     if (Date.now() > end) throw new Error(`did not happen: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 5));
@@ -145,15 +152,4 @@ async function freePort(): Promise<number> {
   const { port } = server.address() as AddressInfo;
   await new Promise((resolve) => server.close(resolve));
   return port;
-}
-
-function reachable(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, "127.0.0.1");
-    socket.once("connect", () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once("error", () => resolve(false));
-  });
 }
