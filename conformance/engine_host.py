@@ -13,7 +13,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 _QUIET_ROUNDS = 3
-_SETTLE_SECONDS = 10.0
+_SETTLE_SECONDS = 30.0
 _DAY = 86_400.0
 
 

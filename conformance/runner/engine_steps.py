@@ -24,7 +24,7 @@ from conformance.runner.values import ValueProblem, build, fill, resolve
 
 _CREDIT = 64
 _SERVICE = engine_pb2.DESCRIPTOR.services_by_name["EngineService"]
-_REST_SECONDS = 5.0
+_REST_SECONDS = 30.0
 _MUTE_SECONDS = 0.05
 
 

@@ -16,7 +16,7 @@ from conformance.runner.testees import Testee
 pytestmark = pytest.mark.process
 
 TINY = (sys.executable, str(Path(__file__).with_name("tiny_testee.py")))
-ECHO = "  - {exchange: {agent: Echo, payload: {$json: 1}}, expect: {result: {$json: 1}}, within: 2s}\n"
+ECHO = "  - {exchange: {agent: Echo, payload: {$json: 1}}, expect: {result: {$json: 1}}, within: 30s}\n"
 ADVANCE = "  - advance: 1s\n"
 
 
@@ -79,7 +79,7 @@ async def test_line_that_is_not_of_the_contract_is_an_error(tmp_path: Path) -> N
 
 
 async def test_sdk_that_does_not_answer_fails(tmp_path: Path) -> None:
-    (result,) = await outcomes(tmp_path, [ECHO.replace("2s", "50ms")], "--fault", "deaf")
+    (result,) = await outcomes(tmp_path, [ECHO.replace("30s", "50ms")], "--fault", "deaf")
     assert result.outcome is Outcome.FAIL
     assert "expected the Complete of invocation" in result.message
     assert any("invoke" in line for line in result.trace)
