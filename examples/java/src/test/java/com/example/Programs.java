@@ -33,7 +33,7 @@ final class Programs {
                 builder.environment().put("AMX_ADDRESS", engine.address());
                 Process process = builder.start();
                 try {
-                    assertTrue(process.waitFor(60, TimeUnit.SECONDS), () -> "it does not end: " + text(said) + text(errors));
+                    assertTrue(process.waitFor(180, TimeUnit.SECONDS), () -> "it does not end: " + text(said) + text(errors));
                 } finally {
                     process.destroyForcibly();
                 }

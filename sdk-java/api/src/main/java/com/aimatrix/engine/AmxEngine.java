@@ -85,7 +85,7 @@ public final class AmxEngine implements AutoCloseable {
     /**
      * Connects, and offers the agents to the engine.
      *
-     * @param patience how long an engine that cannot be reached is tried again
+     * @param patience how long an engine that cannot be reached is tried again, once at least unless it is zero
      * @return this
      * @throws AmxException as `start`
      */

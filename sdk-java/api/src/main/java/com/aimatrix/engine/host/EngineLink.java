@@ -31,7 +31,7 @@ public sealed interface EngineLink permits Link, EngineLinks {
     /**
      * Connects.
      *
-     * @param patienceMs how long an engine that cannot be reached is tried again; 0: one attempt
+     * @param patienceMs how long an engine that cannot be reached is tried again, once at least; 0: one attempt
      * @return done when the engine has said Welcome; fails with AmxException ENGINE_UNREACHABLE, or the reason for
      *     which the engine refused the link
      */

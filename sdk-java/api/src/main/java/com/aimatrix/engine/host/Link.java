@@ -68,6 +68,7 @@ public final class Link implements EngineLink, LinkEvents {
     private double welcomedAt = -1; // of this connection
     private boolean everOpened;
     private double patientUntil;
+    private boolean onceMore; // the first attempt of a JVM on a busy machine may take all the patience there is
     private CompletableFuture<Void> closing;
     private boolean saidGoodbye;
     private Runnable hungUp;
@@ -190,6 +191,7 @@ public final class Link implements EngineLink, LinkEvents {
                         return;
                     }
                     patientUntil = real() + patienceMs;
+                    onceMore = patienceMs > 0;
                     opening = opened;
                     connect();
                 });
@@ -465,9 +467,12 @@ public final class Link implements EngineLink, LinkEvents {
             giveUp(refusal);
             return;
         }
-        if (!everOpened && real() >= patientUntil) {
-            giveUp(refusal != null ? refusal : unreachable(why));
-            return;
+        if (!everOpened) {
+            if (real() >= patientUntil && !onceMore) {
+                giveUp(refusal != null ? refusal : unreachable(why));
+                return;
+            }
+            onceMore = false;
         }
         if (welcomed >= 0) {
             // A new loss; but what fails right after its Welcome is not tried in haste.

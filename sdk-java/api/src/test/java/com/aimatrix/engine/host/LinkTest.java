@@ -81,6 +81,19 @@ class LinkTest {
     }
 
     @Test
+    void it_tries_twice_if_it_is_to_be_patient_though_the_first_attempt_took_all_of_that() {
+        CompletableFuture<Void> opened = opening(5000);
+        engine.wire().opened();
+        engine.pass(10_000);
+        assertTrue(engine.wire().closed);
+        assertFalse(opened.isDone());
+        engine.pass(200);
+        assertEquals(2, engine.wires.size());
+        engine.wire().lost("connection refused", null);
+        assertEquals("ENGINE_UNREACHABLE", reason(opened));
+    }
+
+    @Test
     void it_fails_with_the_engines_reason_if_that_refuses() {
         CompletableFuture<Void> opened = opening(60_000);
         engine.wire().opened();
