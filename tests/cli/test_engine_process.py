@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import urllib.request
 from pathlib import Path
 
@@ -91,6 +92,27 @@ def test_dev_keeps_memory_over_a_restart(greeter: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("started", "path", "shown"),
+    [
+        ("/opt/venv/bin/amx", "{folder}", "amx"),
+        (".venv/bin/amx", "", ".venv/bin/amx"),
+        ("/opt/my agents/amx", "", "'/opt/my agents/amx'"),
+        ("/x/amx_server/cli/__main__.py", "", "amx"),
+    ],
+)
+def test_dev_shows_commands_as_they_can_be_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, started: str, path: str, shown: str
+) -> None:
+    from amx_server.cli.dev import program
+
+    (tmp_path / "amx").write_text("#!/bin/sh\n")
+    (tmp_path / "amx").chmod(0o755)
+    monkeypatch.setattr(sys, "argv", [started])
+    monkeypatch.setenv("PATH", path.format(folder=tmp_path))
+    assert program() == shown
+
+
+@pytest.mark.parametrize(
     ("arguments", "text", "code"),
     [
         (("dev", "--load", "nowhere"), "there is no module 'nowhere'", 1),
@@ -126,6 +148,11 @@ def test_port_in_use_is_named(tmp_path: Path) -> None:
 
 
 SERVE = ("serve", "--set", "grpc.port=0", "--set", "http.port=0")
+
+
+def test_serve_that_asks_for_tokens_and_knows_none_says_so(tmp_path: Path) -> None:
+    with running(*SERVE, "--set", "security.require_token=true", folder=tmp_path) as engine:
+        engine.wait_for("no_tokens_configured")
 
 
 def test_serve_asks_for_tokens_and_roles(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import json
 import logging
 import os
 import shlex
+import shutil
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -139,9 +141,10 @@ async def _watch(modules: AgentModules, host: AgentHost, seen: dict[str, FileSta
 
 def _greet(server: Server, agents: list[HostedAgent], host: AgentHost) -> None:
     typer.echo(describe(server))
+    amx = program()
     if not agents:
-        typer.echo("No agents yet. Write some in agents.py, then: amx dev --load agents")
-        typer.echo("Look around: amx status")
+        typer.echo(f"No agents yet. Write some in agents.py, then: {amx} dev --load agents")
+        typer.echo(f"Look around: {amx} status")
         return
     definitions = [agent.definition for agent in agents]
     typer.echo("Agents: " + ", ".join(f"{definition.name} {definition.version}" for definition in definitions))
@@ -153,8 +156,14 @@ def _greet(server: Server, agents: list[HostedAgent], host: AgentHost) -> None:
         if command:
             port = server.grpc_address.rpartition(":")[2]
             elsewhere = "" if port == "9090" else f" --address {server.grpc_address}"
-            typer.echo(f"Try: {command}{elsewhere}")
+            typer.echo(f"Try: {amx}{command.removeprefix('amx')}{elsewhere}")
             return
+
+
+def program() -> str:
+    """What to type for `amx`: the path that it was started by, where the shell would not find it."""
+    started = sys.argv[0]
+    return shlex.quote(started) if Path(started).name == "amx" and shutil.which("amx") is None else "amx"
 
 
 def first_command(definition: Any) -> str:
