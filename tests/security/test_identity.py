@@ -77,6 +77,13 @@ def test_operator_may_decide_either_way() -> None:
     assert not authenticator("0.0.0.0", tokens=[WORKER], require_token=False).required
 
 
+def test_who_needs_a_token_and_knows_none_refuses_everybody() -> None:
+    assert authenticator("0.0.0.0").refuses_everybody
+    assert authenticator(require_token=True).refuses_everybody
+    assert not authenticator("0.0.0.0", tokens=[WORKER]).refuses_everybody
+    assert not authenticator().refuses_everybody
+
+
 def test_client_certificate_stands_for_a_configured_subject() -> None:
     subject = authenticator("0.0.0.0", tokens=[WORKER])
     assert subject.authenticate(None, ["unknown", "billing"]).namespace == "eu"

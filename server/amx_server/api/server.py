@@ -127,6 +127,8 @@ class Server:
         for name in ("", *names):
             await self._health.set(name, health_pb2.HealthCheckResponse.SERVING)
         log.info("listening", grpc=self.grpc_address, http=self.http_address)
+        if self._authenticator.refuses_everybody:
+            log.warning("no_tokens_configured", advice="nobody can connect: put tokens into security.tokens")
         return self
 
     def _bind(self, server: grpc.aio.Server, address: str) -> int:

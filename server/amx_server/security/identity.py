@@ -98,6 +98,8 @@ class Authenticator:
         else:
             # Who can reach a loopback address or a Unix socket could start the engine themselves.
             self.required = bool(security.tokens) or not config.local_only
+        self.refuses_everybody = self.required and not security.tokens
+        """Whether a token is required and none is known."""
 
     def authenticate(self, authorization: str | None, certificate_subjects: Sequence[str] = ()) -> Identity:
         """The identity that credentials stand for.
