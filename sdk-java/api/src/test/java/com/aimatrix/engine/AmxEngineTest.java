@@ -78,7 +78,9 @@ class AmxEngineTest {
     void what_is_not_started_says_so_and_what_cannot_be_reached_leaves_nothing_running() {
         AmxEngine engine = AmxEngine.builder().withAgent(One.class).withAddress("127.0.0.1:1").build();
         assertEquals("NOT_STARTED", reason(() -> engine.request("One", null)));
-        assertEquals("ENGINE_UNREACHABLE", reason(() -> engine.start(Duration.ZERO)));
+        AmxException error = assertThrows(AmxException.class, () -> engine.start(Duration.ZERO));
+        assertEquals("ENGINE_UNREACHABLE", error.reason());
+        assertTrue(error.getMessage().contains("refused"), error.getMessage());
         assertFalse(engine.started());
         engine.stop();
     }

@@ -207,12 +207,19 @@ public final class GrpcConnector implements Connector {
                         if (!over) {
                             over = true;
                             channel.shutdownNow();
-                            String details = status.getDescription() == null ? "" : ": " + status.getDescription();
+                            String details = details(status);
                             events.lost(
                                     "the connection to " + address + " ended with " + status.getCode() + details,
                                     refusal(status.getCode(), details));
                         }
                     });
+        }
+
+        /** What gRPC says, and the cause that it keeps to itself: "io exception" alone helps nobody. */
+        private String details(Status status) {
+            String said = status.getDescription() == null ? "" : ": " + status.getDescription();
+            Throwable cause = status.getCause();
+            return cause == null || cause.getMessage() == null ? said : said + " (" + cause.getMessage() + ")";
         }
 
         private AmxException refusal(Status.Code code, String details) {
