@@ -18,8 +18,8 @@ OPTIONS = [
     ("grpc.max_send_message_length", -1),
     ("grpc.use_local_subchannel_pool", 1),
     ("grpc.enable_retries", 0),
+    # Not grpc.min_reconnect_backoff_ms: it is also how long a connection may take, and a busy engine is slow to answer.
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
     ("grpc.max_reconnect_backoff_ms", 200),
 ]
 _LAST_WORDS_SECONDS = 1.0
