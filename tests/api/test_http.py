@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 
 import aiohttp
@@ -88,3 +89,15 @@ async def test_port_is_free_again_after_leaving(source: Source) -> None:
         port = int(server.address.rpartition(":")[2])
     async with HttpServer(source, HttpConfig(port=port)) as server:
         assert (await get(server, "/health/live"))[0] == 200
+
+
+async def test_who_speaks_no_http_is_answered_and_is_no_error_in_the_log(
+    source: Source, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with HttpServer(source, HttpConfig(port=0)) as server:
+        host, _, port = server.address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        assert b" 400 " in await reader.readline()
+        writer.close()
+    assert not caplog.records

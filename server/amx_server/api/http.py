@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler
 
 from amx_server.core.config import HttpConfig
@@ -25,6 +27,15 @@ class HealthSource(Protocol):
 
 
 Metrics = Callable[[str], Awaitable[tuple[str, bytes]]]
+
+
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Not what callers send that is no HTTP (gRPC at the wrong port, a scan): they are told, with 400."""
+    return not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError))
+
+
+_quiet = logging.getLogger("amx_server.api.http")
+_quiet.addFilter(_is_ours)
 
 
 class HttpServer:
@@ -53,7 +64,7 @@ class HttpServer:
                 web.get("/metrics", self._metrics),
             ]
         )
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=2.0)
+        runner = web.AppRunner(app, access_log=None, logger=_quiet, shutdown_timeout=2.0)
         await runner.setup()
         try:
             site = web.TCPSite(runner, self._config.host, self._config.port, reuse_port=self._shared or None)
