@@ -6,7 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 
-const READY_MS = 30_000;
+const READY_MS = 120_000;
 const STOP_MS = 10_000;
 const READ_MS = 1_000;
 const LISTENING = /^amx engine: gRPC on (\S+:\d+)/;
@@ -33,7 +33,7 @@ export class EngineProcess {
     private readonly ended: Promise<void>,
   ) {}
 
-  /** Starts an engine, and resolves when it takes links. Rejects, with its last lines, if it does not within 30 s. */
+  /** Starts an engine, and resolves when it takes links. Rejects, with its last lines, if it does not within 2 minutes. */
   static async start(options: EngineProcessOptions = {}): Promise<EngineProcess> {
     const [program = "amx", ...first] = options.command ?? process.env["AMX_COMMAND"]?.split(" ") ?? ["amx"];
     const folder = await mkdtemp(join(tmpdir(), "amx-"));

@@ -41,7 +41,7 @@ describe.runIf(engineInstalled)("several engines", () => {
     await worker.start();
     client = builder().build();
     await client.start();
-  }, 60_000);
+  });
 
   afterAll(async () => {
     await client?.stop();

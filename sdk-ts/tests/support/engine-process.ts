@@ -13,7 +13,7 @@ const command = join(repository, ".venv", "bin", "amx");
 /** Whether there is an engine to test with: `make setup` installs it. */
 export const engineInstalled = existsSync(command);
 
-const STARTUP_MS = 60_000;
+const STARTUP_MS = 120_000;
 const LISTENING = /^amx engine: gRPC on \S+:(\d+).*\n/m;
 
 /** One engine, on a port and a store of its own. */

@@ -28,7 +28,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Several engines behind one address, `amx serve --workers`. */
-@Timeout(180)
+@Timeout(600)
 class EnginesTest {
     private static final Session SESSION = new Session();
     private static EmbeddedEngine engines;
@@ -92,7 +92,7 @@ class EnginesTest {
             assertEquals(7, client.memory("Counter/" + key).get("total"));
             Chunks chunks = new Chunks();
             client.stream("Counter/" + key, 100, Integer.class, new MessageOptions().handler("count")).subscribe(chunks);
-            assertEquals(IntStream.range(0, 100).boxed().toList(), chunks.all.get(60, TimeUnit.SECONDS));
+            assertEquals(IntStream.range(0, 100).boxed().toList(), chunks.all.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
             assertFalse(client.send("Counter/" + key, 1, new MessageOptions().id("m-" + key)).duplicate());
             assertTrue(client.send("Counter/" + key, 1, new MessageOptions().id("m-" + key)).duplicate());
         }

@@ -41,7 +41,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Engines that die, leave, fall silent; handlers that block; readers that dawdle. */
-@Timeout(180)
+@Timeout(600)
 class FaultsTest {
     private final Session session = new Session();
 
@@ -159,7 +159,7 @@ class FaultsTest {
             until(() -> cable.connected() > before, "another connection");
         }
         gate.go.release();
-        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
+        assertEquals("still here", asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         assertEquals(1, gate.runs.get());
     }
 
@@ -232,8 +232,8 @@ class FaultsTest {
         CompletableFuture<Integer> known =
                 client.requestAsync("Ledger", "b", Integer.class, new MessageOptions().idempotencyKey("once"));
         engine.restart();
-        assertEquals(2, known.get(60, TimeUnit.SECONDS));
-        Exception failed = assertThrows(Exception.class, () -> unknown.get(60, TimeUnit.SECONDS));
+        assertEquals(2, known.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
+        Exception failed = assertThrows(Exception.class, () -> unknown.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         assertEquals("ENGINE_RESTARTED", ((AmxException) failed.getCause()).reason());
         until(() -> client.publish("news", "again").subscribers() > 0, "the subscription is in force again");
         assertEquals("again", events.next().content());
@@ -247,12 +247,12 @@ class FaultsTest {
         until(() -> gate.runs.get() == 1, "the handler runs");
         CompletableFuture<Integer> left = CompletableFuture.supplyAsync(engine::stop);
         gate.go.release();
-        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
-        assertEquals(0, left.get(60, TimeUnit.SECONDS));
+        assertEquals("still here", asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
+        assertEquals(0, left.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         CompletableFuture<Integer> meanwhile =
                 client.requestAsync("Ledger", "a", Integer.class, new MessageOptions().idempotencyKey("meanwhile"));
         engine.restart();
-        assertEquals(1, meanwhile.get(60, TimeUnit.SECONDS));
+        assertEquals(1, meanwhile.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
     }
 
     @Test
@@ -265,7 +265,7 @@ class FaultsTest {
         until(() -> gate.runs.get() == 1, "the handler runs");
         cable.deaden();
         gate.go.release(); // its result is said to nobody
-        assertEquals("still here", asked.get(60, TimeUnit.SECONDS));
+        assertEquals("still here", asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         assertEquals(1, gate.runs.get());
     }
 
@@ -289,7 +289,7 @@ class FaultsTest {
         }
         gate.go.release(7);
         for (CompletableFuture<String> one : asked) {
-            assertEquals("still here", one.get(60, TimeUnit.SECONDS));
+            assertEquals("still here", one.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         }
         assertEquals(7, gate.runs.get());
         assertEquals(Set.of(1), gate.attempts);
@@ -306,7 +306,7 @@ class FaultsTest {
             asked.add(client.requestAsync("Caller/" + key, "k" + key, Integer.class, new MessageOptions()));
         }
         for (CompletableFuture<Integer> one : asked) {
-            assertEquals(1, one.get(60, TimeUnit.SECONDS));
+            assertEquals(1, one.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         }
     }
 
@@ -322,7 +322,7 @@ class FaultsTest {
         until(() -> gate.now.get() == 4, "as many as there is credit");
         gate.go.release(50);
         for (CompletableFuture<String> one : asked) {
-            assertEquals("still here", one.get(60, TimeUnit.SECONDS));
+            assertEquals("still here", one.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         }
         assertEquals(4, gate.most.get());
     }
@@ -439,10 +439,10 @@ class FaultsTest {
                         answer -> client.requestAsync("Ledger", "b", Integer.class, new MessageOptions()));
         gate.go.release();
         for (CompletableFuture<?> one : List.of(blocked, stopped)) {
-            Exception failed = assertThrows(Exception.class, () -> one.get(60, TimeUnit.SECONDS));
+            Exception failed = assertThrows(Exception.class, () -> one.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
             assertEquals("LINK_BLOCKED", ((AmxException) failed.getCause()).reason());
         }
-        assertEquals(1, composed.get(60, TimeUnit.SECONDS));
+        assertEquals(1, composed.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
     }
 
     /** Calls through the application's own engine, once the gate is open. */
@@ -479,8 +479,8 @@ class FaultsTest {
                 },
                 "the worker takes nothing more");
         gate.go.release();
-        assertEquals(1, asked.get(60, TimeUnit.SECONDS));
-        stopped.get(60, TimeUnit.SECONDS);
+        assertEquals(1, asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
+        stopped.get(Waiting.PATIENCE_S, TimeUnit.SECONDS);
         assertFalse(worker.started());
     }
 

@@ -19,7 +19,7 @@ import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.Timeout;
 
 /** Starts and stops: again, at once, too early, for nothing. */
-@Timeout(180)
+@Timeout(600)
 class LifeTest {
     private final Session session = new Session();
 
@@ -72,7 +72,7 @@ class LifeTest {
                 CompletableFuture.supplyAsync(() -> engine.start(Duration.ofMinutes(10)));
         until(engine::started, "it tries");
         engine.stop();
-        Exception failed = assertThrows(Exception.class, () -> starting.get(60, TimeUnit.SECONDS));
+        Exception failed = assertThrows(Exception.class, () -> starting.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         assertEquals("SHUTTING_DOWN", ((AmxException) failed.getCause()).reason());
         until(() -> threads().isEmpty(), "the end of its threads");
     }
@@ -84,7 +84,7 @@ class LifeTest {
         List<CompletableFuture<Void>> stops =
                 List.of(CompletableFuture.runAsync(worker::stop), CompletableFuture.runAsync(worker::stop));
         for (CompletableFuture<Void> stop : stops) {
-            stop.get(60, TimeUnit.SECONDS);
+            stop.get(Waiting.PATIENCE_S, TimeUnit.SECONDS);
         }
         assertFalse(worker.started());
     }

@@ -24,7 +24,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Ways to an engine besides plain TCP: a Unix socket, TLS; and who is there. */
-@Timeout(180)
+@Timeout(600)
 class TransportsTest {
     private final Session session = new Session();
 

@@ -1,6 +1,5 @@
 package com.aimatrix.engine.it;
 
-import static com.aimatrix.engine.it.Waiting.until;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.assumeTrue;
@@ -25,7 +24,7 @@ import org.junit.jupiter.api.Timeout;
  * Handlers on virtual threads: on the JVM of the tests if it has them (21 and later), else on that whose home
  * AMX_TEST_JAVA names; skipped where there is none.
  */
-@Timeout(180)
+@Timeout(600)
 class VirtualThreadsTest {
     private static final int PARTIES = 1000;
 
@@ -66,7 +65,7 @@ class VirtualThreadsTest {
         Path home = home();
         EmbeddedEngine engine = session.engine();
         WorkerProcess worker = session.add(new WorkerProcess(home, engine.address()));
-        until(() -> worker.said("opened link"), "the worker is connected");
+        worker.says("opened link");
         List<String> threads = met(session.connected(engine.address()), PARTIES);
         assertTrue(threads.stream().allMatch(one -> one.startsWith("VirtualThread[")), threads.get(0));
         worker.terminate();
@@ -78,7 +77,7 @@ class VirtualThreadsTest {
         assumeTrue(Runtime.version().feature() < 21, "this JVM has virtual threads");
         EmbeddedEngine engine = session.engine();
         WorkerProcess worker = session.add(new WorkerProcess(engine.address()));
-        until(() -> worker.said("opened link"), "the worker is connected");
+        worker.says("opened link");
         Set<String> threads = new HashSet<>(met(session.connected(engine.address()), PARTIES / 5));
         assertEquals(PARTIES / 5, threads.size());
         assertTrue(threads.stream().allMatch(one -> one.contains("amx-handler")), threads.toString());

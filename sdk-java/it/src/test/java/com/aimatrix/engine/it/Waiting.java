@@ -6,7 +6,7 @@ import java.util.function.BooleanSupplier;
 
 /** Waiting for what is to happen, and failing by name if it does not. */
 final class Waiting {
-    static final long PATIENCE_S = 60;
+    static final long PATIENCE_S = 120;
 
     private Waiting() {}
 

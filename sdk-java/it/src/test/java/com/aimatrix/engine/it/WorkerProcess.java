@@ -48,6 +48,15 @@ final class WorkerProcess implements AutoCloseable {
         return lines.stream().anyMatch(line -> line.contains(text));
     }
 
+    /** Returns when it has said that; fails with what it said instead if it does not, or ends. */
+    void says(String text) throws InterruptedException {
+        Waiting.until(() -> said(text) || !process.isAlive(), "a worker says '" + text + "'");
+        if (!said(text)) {
+            ended();
+            throw new AssertionError("the worker ended without '" + text + "':\n" + String.join("\n", lines));
+        }
+    }
+
     void kill() {
         process.toHandle().destroyForcibly();
     }

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.Timeout;
 import org.junit.jupiter.api.io.TempDir;
 
 /** Workers that are told to end, and workers that die. */
-@Timeout(180)
+@Timeout(600)
 class WorkersTest {
     private final Session session = new Session();
 
@@ -32,7 +32,7 @@ class WorkersTest {
 
     private WorkerProcess worker(EmbeddedEngine engine, String... options) throws Exception {
         WorkerProcess worker = session.add(new WorkerProcess(engine.address(), options));
-        until(() -> worker.said("opened link"), "the worker is connected");
+        worker.says("opened link");
         return worker;
     }
 
@@ -55,7 +55,7 @@ class WorkersTest {
         MessageOptions pid = new MessageOptions().handler("pid");
         long first = client.request("Slow/other", null, Long.class, pid);
         Files.createFile(file);
-        assertEquals("attempt 1, run 1", asked.get(60, TimeUnit.SECONDS));
+        assertEquals("attempt 1, run 1", asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
         assertEquals(0, worker.ended(), () -> String.join("\n", worker.lines));
         assertTrue(worker.said("main has ended"), () -> String.join("\n", worker.lines));
         assertEquals(first, client.request("Slow/other", null, Long.class, pid));
@@ -97,6 +97,6 @@ class WorkersTest {
         worker.kill();
         until(() -> next.said("begun 2"), "it runs again");
         Files.createFile(file);
-        assertEquals("attempt 2, run 1", asked.get(60, TimeUnit.SECONDS));
+        assertEquals("attempt 2, run 1", asked.get(Waiting.PATIENCE_S, TimeUnit.SECONDS));
     }
 }

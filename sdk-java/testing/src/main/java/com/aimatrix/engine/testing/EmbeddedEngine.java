@@ -36,7 +36,7 @@ import java.util.stream.Stream;
  */
 public final class EmbeddedEngine implements AutoCloseable {
     /** Far more than an engine needs, so that only what never happens fails. */
-    private static final Duration PATIENCE = Duration.ofSeconds(30);
+    private static final Duration PATIENCE = Duration.ofMinutes(2);
 
     private final Builder settings;
     private final Path folder;
@@ -169,7 +169,7 @@ public final class EmbeddedEngine implements AutoCloseable {
          * Starts it.
          *
          * @return it takes links
-         * @throws IllegalStateException with its last lines if it does not start within 30 s; nothing is left then
+         * @throws IllegalStateException with its last lines if it does not start within 2 minutes; nothing is left then
          */
         public EmbeddedEngine start() {
             EmbeddedEngine engine = new EmbeddedEngine(this);
@@ -317,7 +317,7 @@ public final class EmbeddedEngine implements AutoCloseable {
      * Stops it politely (SIGTERM): running handlers may finish until its `shutdown_deadline`. What it has stored stays.
      *
      * @return its exit code; 0: it ended as it should
-     * @throws IllegalStateException if it does not end within 30 s; it is killed then
+     * @throws IllegalStateException if it does not end within 2 minutes; it is killed then
      */
     public synchronized int stop() {
         return open().stop(PATIENCE);
@@ -326,7 +326,7 @@ public final class EmbeddedEngine implements AutoCloseable {
     /**
      * Starts it again, at the same address and with what it has stored; kills it first if it runs.
      *
-     * @throws IllegalStateException with its last lines if it does not start within 30 s
+     * @throws IllegalStateException with its last lines if it does not start within 2 minutes
      */
     public synchronized void restart() {
         open().kill();
