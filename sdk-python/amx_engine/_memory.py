@@ -382,6 +382,13 @@ class MemoryCodec(Codec):
         return _hashable(value) if self._key is None else self._key.decode(value, "key")
 
 
+def _is_entry(kind: agent_pb2.MemoryKind, id: str) -> bool:
+    """Whether a memory of this kind has entries with such ids; another class may have stored it under the name."""
+    if kind == LIST:
+        return id.removeprefix("-").isdecimal()
+    return (id == "") == (kind == VALUE)
+
+
 _ATOMS = (str, int, float, type(None))
 
 
@@ -633,13 +640,14 @@ class InstanceMemory:
             if not items and spec.kind == VALUE:
                 root.fill(spec.initial_value(self._instance))
             try:
+                if not all(_is_entry(spec.kind, id) for id, _, _ in items):
+                    raise InvalidInput(f"it was no {_NAMES[spec.kind]} before")
                 root.load(items)
             except InvalidValue:
                 raise  # not even JSON
-            except (InvalidInput, ValueError) as error:
-                was = error.message if isinstance(error, InvalidInput) else f"it was no {_NAMES[spec.kind]} before"
+            except InvalidInput as error:
                 raise InvalidInput(
-                    f"memory '{name}' remembers what its declaration does not allow: {was};"
+                    f"memory '{name}' remembers what its declaration does not allow: {error.message};"
                     " change that, or what is remembered (`amx memory`)",
                     pointer=name,
                 ) from None

@@ -879,11 +879,12 @@ def test_what_no_longer_fits_its_declaration_is_an_error_that_names_the_memory()
     for changed, reason in (
         (Annotated, '"Ada": expected an integer, got the text'),
         (agent_with(counts=memory(persistent=True)(lambda self: [])), "it was no list before"),
+        (agent_with(counts=memory(persistent=True, default=0)), "it was no value before"),
     ):
         after = Host(changed)
         after.memory.load(before.store.image(), before.store.version)
         with pytest.raises(InvalidInput, match=f"memory 'counts' remembers .*{reason}"):
-            len(after.instance.counts)
+            _ = after.instance.counts
 
 
 def test_the_least_recently_used_entry_goes_first() -> None:

@@ -210,6 +210,12 @@ export class Memories implements InstanceMemory {
       if (live.length === 0 && spec.kind === MEMORY_KIND.VALUE) {
         root.fill(plainCopy(this.initial(name)));
       }
+      if (!live.every(({ id }) => isEntry(spec.kind, id))) {
+        throw new InvalidInput(
+          `memory '${name}' was of another kind before; give it another name, or remove what is remembered (\`amx memory\`)`,
+          name,
+        );
+      }
       root.load(live);
       log.expiring.expectOnly(root.entries());
       recency?.load(root.entries());
@@ -244,6 +250,11 @@ function makeRoot(spec: MemorySpec, log: ChangeLog, absent: () => boolean): Root
     default:
       return new ValueRoot(spec.name, log, spec.codec, absent());
   }
+}
+
+/** Whether a memory of this kind has entries with such ids; another class may have stored it under the name. */
+function isEntry(kind: number, id: string): boolean {
+  return kind === MEMORY_KIND.LIST ? /^-?\d+$/.test(id) : (id === "") === (kind === MEMORY_KIND.VALUE);
 }
 
 /** What kind of memory an initial value makes: a Map, a Set, a list, or a single value. */

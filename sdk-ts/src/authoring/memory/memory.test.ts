@@ -79,6 +79,17 @@ function imageOf(entries: Record<string, string>): WireMemoryImage[] {
   return [{ name: "m", entries: list }];
 }
 
+test("what was of another kind before is an error that names the memory", () => {
+  for (const [initial, id] of [
+    [[], '"a"'],
+    [0, '"a"'],
+    [new Map(), ""],
+    [new Set(), ""],
+  ] as const) {
+    expect(() => new Subject(initial, {}, { [id]: "1" }).m).toThrow("memory 'm' was of another kind before");
+  }
+});
+
 describe("a map", () => {
   test("tells what was written and removed, by keys as JSON", () => {
     const s = new Subject(new Map());

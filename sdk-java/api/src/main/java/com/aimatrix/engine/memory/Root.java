@@ -3,6 +3,7 @@ package com.aimatrix.engine.memory;
 import com.aimatrix.engine.errors.InvalidInputException;
 import com.aimatrix.engine.v1.MemoryChange;
 import com.aimatrix.engine.v1.MemoryEntry;
+import com.aimatrix.engine.v1.MemoryKind;
 import com.google.protobuf.ByteString;
 import com.google.protobuf.UnsafeByteOperations;
 import java.util.ArrayList;
@@ -15,6 +16,7 @@ import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
+import java.util.regex.Pattern;
 
 /**
  * One memory of one instance: what changed since the last commit, and what it takes to undo that. What a handler gets
@@ -22,6 +24,8 @@ import java.util.Set;
  * next handler.
  */
 abstract class Root {
+    private static final Pattern ORDINAL = Pattern.compile("-?\\d+");
+
     final InstanceMemories memories;
     final MemorySpec spec;
     final Codec codec;
@@ -199,6 +203,7 @@ abstract class Root {
         boolean any = false;
         for (MemoryEntry one : stored) {
             any = true;
+            requireEntry(one.getId());
             double deadline = one.getExpiresInMs() > 0 ? now + one.getExpiresInMs() : 0;
             restoreStored(one.getId(), one.getValue().toByteArray(), deadline);
             if (deadline > 0) {
@@ -213,6 +218,20 @@ abstract class Root {
             recency.load(entries());
         }
         show();
+    }
+
+    /** A memory of this kind has entries with such ids; another class may have stored it under the name. */
+    private void requireEntry(String id) {
+        boolean fits =
+                spec.kind() == MemoryKind.MEMORY_KIND_LIST
+                        ? ORDINAL.matcher(id).matches()
+                        : id.isEmpty() == (spec.kind() == MemoryKind.MEMORY_KIND_VALUE);
+        if (!fits) {
+            throw new InvalidInputException(
+                    "memory '" + spec.name() + "' was of another kind before; give it another name, or remove what is"
+                            + " remembered (`amx memory`)",
+                    spec.name());
+        }
     }
 
     /** Takes the initial value; stored with the first commit, and not a reason for one. */

@@ -503,4 +503,19 @@ class MemoriesTest {
             }
         }
     }
+
+    @Test
+    void what_was_of_another_kind_before_is_an_error_that_names_the_memory() {
+        for (String name : List.of("list", "value", "plain")) {
+            assertTrue(another(name, "\"Ada\"").contains("memory '" + name + "' was of another kind before"));
+        }
+        assertTrue(another("map", "").contains("memory 'map'"));
+        assertTrue(another("set", "").contains("memory 'set'"));
+    }
+
+    private String another(String name, String id) {
+        MemoryEntry entry = MemoryEntry.newBuilder().setId(id).setValue(ByteString.copyFromUtf8("1")).build();
+        MemoryImage image = MemoryImage.newBuilder().setName(name).addEntries(entry).build();
+        return assertThrows(InvalidInputException.class, () -> memories.load(List.of(image), 3)).getMessage();
+    }
 }
