@@ -333,8 +333,8 @@ describe.skipIf(!engineInstalled)("with an engine that dies", () => {
   it("calls it can recognise are repeated, others fail, subscriptions are renewed", async () => {
     const process = await EngineProcess.start({ links: { resume_window: "10s" } });
     try {
-      await connected(process.address, Echo, Counter);
-      const client = await connected(process.address);
+      // It calls what it hosts: that is there again when its calls are.
+      const client = await connected(process.address, Echo, Counter);
       expect(await client.request("Counter", "a")).toBe(1);
       const events = await client.subscribe("news").ready();
       await process.kill();
