@@ -384,6 +384,9 @@ def test_dead_letters_are_listed_retried_and_dropped(amx: Amx, clerk: str) -> No
         "the message to die again",
     )
     assert amx("dead-letters", "drop", message_id).out == "1 dropped.\n"
+    for again in ("drop", "retry"):
+        unknown = amx("dead-letters", again, message_id)
+        assert (unknown.code, unknown.out[:2]) == (4, "0 ") and "[DEAD_LETTER_UNKNOWN]" in unknown.err
 
 
 def test_logs_are_read_and_followed(amx: Amx) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from amx_server.cli.command import Limit, Session, engine_command, usage
 from amx_server.cli.output import compact, moment, payload_value, plain
+from amx_server.core.errors import NOT_FOUND, AmxError
 
 app = typer.Typer(help="Read, retry and drop messages that exhausted their attempts.", no_args_is_help=True)
 
@@ -56,7 +57,7 @@ def retry_dead_letters(session: Session, message_ids: Ids = None, agent: Agent =
     _need_choice(message_ids, agent, every)
     client = session.client
     request = engine_pb2.RetryDeadLettersRequest(message_ids=message_ids or [], agent=agent)
-    _tell(session, client.call(client.engine.RetryDeadLetters, request), "put back")
+    _tell(session, client.call(client.engine.RetryDeadLetters, request), "put back", message_ids)
 
 
 @engine_command(app, "drop")
@@ -67,7 +68,7 @@ def drop_dead_letters(session: Session, message_ids: Ids = None, agent: Agent = 
     _need_choice(message_ids, agent, every)
     client = session.client
     request = engine_pb2.DropDeadLettersRequest(message_ids=message_ids or [], agent=agent)
-    _tell(session, client.call(client.engine.DropDeadLetters, request), "dropped")
+    _tell(session, client.call(client.engine.DropDeadLetters, request), "dropped", message_ids)
 
 
 def _need_choice(message_ids: list[str] | None, agent: str, every: bool) -> None:
@@ -75,8 +76,15 @@ def _need_choice(message_ids: list[str] | None, agent: str, every: bool) -> None
         usage("say which dead letters: their message ids, or --agent AGENT, or --all")
 
 
-def _tell(session: Session, response: Any, done: str) -> None:
+def _tell(session: Session, response: Any, done: str, message_ids: list[str] | None) -> None:
     if session.output.as_json:
         session.output.json({"count": response.count})
     else:
         session.output.text(f"{response.count} {done}.")
+    unknown = len(set(message_ids or ())) - response.count
+    if unknown > 0:
+        raise AmxError(
+            NOT_FOUND,
+            "DEAD_LETTER_UNKNOWN",
+            f"{unknown} of the ids {'is' if unknown == 1 else 'are'} of no dead letter; see amx dead-letters list",
+        )
