@@ -79,7 +79,7 @@ def test_client_certificate_stands_for_its_subject(tmp_path: Path, certificates:
 
 def test_certificate_that_cannot_be_read_is_named(certificates: Path) -> None:
     answer = status("https://localhost:1", AMX_CA=str(certificates / "nothing.pem"))
-    assert answer.code == 1
+    assert answer.code == 2
     assert "AMX_CA" in answer.err
 
 
