@@ -113,6 +113,19 @@ async def test_definition_that_replaced_another_goes_with_its_last_host_and_the_
         assert (await client.refusal(client.request("echo", "x", handler="sing"))).reason == "HANDLER_UNKNOWN"
 
 
+async def test_definition_that_comes_back_is_served_by_those_who_hosted_it_before() -> None:
+    async with running(configured(agents={"allow_redefinition": True})) as rig:
+        first = await rig.worker(agent("echo", "say"))
+        await rig.worker(agent("echo", "say", "shout"))
+        third = await rig.worker(agent("echo", "say"))
+        third.drain()
+        await rig.settle()
+        client = await rig.client()
+        call = client.request("echo", "x", handler="say")
+        (await first.work()).succeed("y")
+        assert await client.result(call) == "y"
+
+
 async def test_handshake_with_a_malformed_definition_is_rejected_whole(rig: Rig) -> None:
     failure = refused(await rig.sdk().try_connect(agent("fine"), agent("not fine")))
     assert failure.reason == "INVALID_DEFINITION"

@@ -162,11 +162,13 @@ class Registry:
             agent.versions[spec.version] = AgentVersion(spec)
         elif version.spec.definition != spec.definition:
             version.displaced.extend((version.spec, host) for host in version.hosts)
-            version.hosts.clear()  # they host what the definition was before
             self._redefine(agent, version, spec)
         return agent
 
     def _redefine(self, agent: Agent, version: AgentVersion, spec: AgentSpec) -> None:
+        """Hosts of this definition serve again; what the others host is displaced already."""
+        version.hosts = [host for old, host in version.displaced if old.definition == spec.definition]
+        version.displaced = [entry for entry in version.displaced if entry[0].definition != spec.definition]
         version.spec = spec
         if agent.active is version:
             agent.active = None  # chosen anew, with the new definition
@@ -192,8 +194,6 @@ class Registry:
             if not version.hosts and version.displaced:
                 # Who brought the definition in force has gone: the one before has hosts still.
                 self._redefine(agent, version, version.displaced[-1][0])
-                version.hosts = [host for spec, host in version.displaced if spec is version.spec]
-                version.displaced = [entry for entry in version.displaced if entry[0] is not version.spec]
                 self._keep(agent.namespace, [_row(agent, version.spec)])
         self._choose(agent)
         self._serve(agent)

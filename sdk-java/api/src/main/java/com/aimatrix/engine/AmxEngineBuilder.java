@@ -224,7 +224,7 @@ public final class AmxEngineBuilder {
      */
     public AmxEngineBuilder withSdk(String name, String language) {
         sdk = name;
-        this.language = language + ", ";
+        this.language = language;
         return this;
     }
 

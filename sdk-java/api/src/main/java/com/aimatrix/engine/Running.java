@@ -113,11 +113,12 @@ final class Running {
     }
 
     private Link linkTo(Connector way, Environment its, int concurrency, boolean enginesKnown) {
+        String language = parts.language().isEmpty() ? its.language() : parts.language() + ", " + its.language();
         SoftwareInfo software =
                 SoftwareInfo.newBuilder()
                         .setName(parts.sdk())
                         .setVersion(VERSION)
-                        .setLanguage(parts.language() + its.language())
+                        .setLanguage(language)
                         .build();
         return new Link(
                 way,
